@@ -1,0 +1,1 @@
+"""The operations wing: logs now; metrics, alerts and notifications build on it."""
