@@ -83,11 +83,6 @@ class NodePage:
     def indexed(self, slot: int) -> int:
         return int(self._counters[slot][_INDEXED])
 
-    def settle(self) -> None:
-        """Recovery read everything that an earlier process of this slot answered: nothing of it is pending any more."""
-        own = self._counters[self._slot(None)]
-        own[_INDEXED] = own[_ANSWERED]
-
     def watermark(self) -> Watermark:
         return Watermark(tuple(int(counters[_ANSWERED]) for counters in self._counters))
 

@@ -130,15 +130,15 @@ class Mailbox(Generic[M]):
                 self._crashed += crashed
                 envelope.answered.set()
 
-    async def receive(self) -> M:
-        """The next message alone, for actors that batch. Raises trio.EndOfChannel when drained."""
+    async def receive(self) -> Envelope[M]:
+        """The next envelope, for actors that batch: they set its answer. Raises trio.EndOfChannel when drained."""
         return self._opened(await self._take.receive())
 
-    def receive_nowait(self) -> M:
+    def receive_nowait(self) -> Envelope[M]:
         """As ``receive``; raises trio.WouldBlock when nothing waits."""
         return self._opened(self._take.receive_nowait())
 
-    def _opened(self, envelope: Envelope[M]) -> M:
+    def _opened(self, envelope: Envelope[M]) -> Envelope[M]:
         self._longest_wait_s = max(self._longest_wait_s, trio.current_time() - envelope.told_at)
         self._served += 1
-        return envelope.message
+        return envelope

@@ -38,3 +38,11 @@ class IndexInstance(Message, frozen=True):
     entry: IndexEntry
     address: str = ""
     recovered: bool = False
+
+
+class FlushIndex(Ask[None], frozen=True):
+    """Answered once everything told before is indexed."""
+
+
+IngestMessage = StoreObject
+IndexMessage = IndexInstance | FlushIndex

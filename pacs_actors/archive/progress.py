@@ -1,0 +1,86 @@
+"""How far a worker's index is behind its objects: the backlog, and the mark that a restart begins from.
+
+Objects lie in batch folders that are numbered upwards. The mark is a batch number: everything in folders below it is indexed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import trio
+
+from pacs_actors.node_page import NodePage
+
+
+def batch_of(key: str) -> int:
+    """The batch folder of an object key ``slot/batch/hash.dcm``."""
+    return int(key.split("/", 2)[1], 16)
+
+
+class IndexProgress:
+    """Shared by a worker's ingest writers and its indexer; lives as long as the worker.
+
+    current_batch:  tells the folder that new objects go to
+    """
+
+    def __init__(self, page: NodePage, current_batch: Callable[[], int]) -> None:
+        self.page, self.current_batch = page, current_batch
+        self.hurry = trio.Event()
+        self._writing: Counter[int] = Counter()
+        self._waiting: Counter[int] = Counter()
+        self.unrecovered_from: int | None = None
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Around making one object durable and handing it to the indexer: the mark stays below its folder."""
+        floor = self.current_batch()
+        self._writing[floor] += 1
+        try:
+            yield
+        finally:
+            self._writing[floor] -= 1
+            if not self._writing[floor]:
+                del self._writing[floor]
+
+    def stored(self, key: str) -> None:
+        self._waiting[batch_of(key)] += 1
+
+    def indexed(self, key: str) -> None:
+        batch = batch_of(key)
+        self._waiting[batch] -= 1
+        if not self._waiting[batch]:
+            del self._waiting[batch]
+
+    @property
+    def backlog(self) -> int:
+        """Instances stored or being stored that the index does not show yet."""
+        return self._waiting.total() + self._writing.total()
+
+    def mark(self) -> int:
+        """Everything in folders below this number is indexed."""
+        floors = [self.current_batch(), *self._writing, *self._waiting]
+        if self.unrecovered_from is not None:
+            floors.append(self.unrecovered_from)
+        return min(floors)
+
+    def hasten(self) -> None:
+        """A query waits: do not linger over the present batch."""
+        self.hurry.set()
+
+
+async def wait_until_indexed(progress: IndexProgress, *, within_s: float) -> bool:
+    """Wait until all that any worker of this node had answered by now is indexed; False if that takes too long."""
+    page = progress.page
+    mark = page.watermark()
+    if not page.behind(mark):
+        return True
+    progress.hasten()
+    pause_s = 0.001
+    with trio.move_on_after(within_s):
+        while page.behind(mark):
+            await trio.sleep(pause_s)
+            pause_s = min(pause_s * 1.5, 0.01)
+        return True
+    return False

@@ -1,0 +1,190 @@
+"""A connected socket as a stream of bytes: non-blocking, with a deadline on every wait, plain or TLS.
+
+Trio's own streams copy each piece they receive; here bytes land where the caller wants them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import struct
+from collections.abc import Sequence
+from typing import Final
+
+import trio
+
+from protocols.errors import PacsError
+
+_CHECKPOINT_BYTES: Final = 4 * 1024 * 1024
+_MOST_BUFFERS: Final = 512  # of one sendmsg; IOV_MAX is 1024
+
+
+class PeerGone(PacsError):
+    """The connection ended, closed or reset, where more was expected."""
+
+
+class PeerSilent(PacsError):
+    """Nothing came, or nothing was taken, within the time allowed."""
+
+
+class Wire:
+    """One connection.
+
+    patience_s:  longest wait for the peer, in either direction; changed as the association goes on
+    """
+
+    def __init__(self, sock: socket.socket, *, patience_s: float) -> None:
+        sock.setblocking(False)
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.sock, self.patience_s = sock, patience_s
+        self.received_bytes = self.sent_bytes = 0
+        self._since_checkpoint = 0
+        self._vectored = not isinstance(sock, ssl.SSLSocket)
+
+    async def handshake(self) -> None:
+        """TLS only. Raises PeerGone if the peers cannot agree (the certificate, the version)."""
+        if not isinstance(self.sock, ssl.SSLSocket):
+            return
+        while True:
+            try:
+                self.sock.do_handshake()
+                return
+            except ssl.SSLWantReadError:
+                await self._wait(trio.lowlevel.wait_readable)
+            except ssl.SSLWantWriteError:
+                await self._wait(trio.lowlevel.wait_writable)
+            except OSError as error:
+                raise PeerGone(f"TLS handshake: {error.__class__.__name__}") from error
+
+    def peer_certificate_names(self) -> tuple[str, ...]:
+        """Common name and DNS names of the peer's verified certificate; empty without one."""
+        if not isinstance(self.sock, ssl.SSLSocket):
+            return ()
+        certificate = self.sock.getpeercert() or {}
+        names: list[str] = []
+        for relative in certificate.get("subject", ()):
+            names += [str(pair[1]) for pair in relative if pair[0] == "commonName"]  # type: ignore[misc,index]
+        names += [str(pair[1]) for pair in certificate.get("subjectAltName", ()) if pair[0] == "DNS"]  # type: ignore[misc,index]
+        return tuple(names)
+
+    def receive_nowait(self, view: memoryview) -> int:
+        """What is there already; -1 if nothing is, 0 at the end of the stream."""
+        try:
+            got = self.sock.recv_into(view)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return -1
+        except (OSError, ssl.SSLError):
+            return 0
+        self.received_bytes += got
+        self._since_checkpoint += got
+        return got
+
+    async def receive_into(self, view: memoryview) -> int:
+        """At least one byte, at most ``len(view)``; 0 at the end of the stream. Raises PeerSilent."""
+        if self._since_checkpoint > _CHECKPOINT_BYTES:
+            # A peer that always has bytes ready must not keep the loop from the others.
+            self._since_checkpoint = 0
+            await trio.lowlevel.checkpoint()
+        while True:
+            got = self.receive_nowait(view)
+            if got >= 0:
+                return got
+            self._since_checkpoint = 0
+            await self._wait(trio.lowlevel.wait_readable)
+
+    async def wait_readable(self) -> None:
+        await self._wait(trio.lowlevel.wait_readable)
+
+    async def send(self, buffers: Sequence[bytes | memoryview]) -> None:
+        """All of them, in order. Raises PeerGone or PeerSilent."""
+        if not self._vectored:
+            for buffer in buffers:
+                await self._send_one(memoryview(buffer))
+            return
+        for first in range(0, len(buffers), _MOST_BUFFERS):
+            await self._send_vector(buffers[first : first + _MOST_BUFFERS])
+
+    async def _send_vector(self, buffers: Sequence[bytes | memoryview]) -> None:
+        total = sum(map(len, buffers))
+        sent = 0
+        while True:
+            try:
+                sent = self.sock.sendmsg(buffers)
+                break
+            except BlockingIOError:
+                await self._wait(trio.lowlevel.wait_writable)
+            except OSError as error:
+                raise PeerGone(f"sending: {error.strerror}") from error
+        self.sent_bytes += sent
+        if sent == total:
+            return
+        for buffer in buffers:
+            if sent >= len(buffer):
+                sent -= len(buffer)
+                continue
+            await self._send_one(memoryview(buffer)[sent:])
+            sent = 0
+
+    async def _send_one(self, view: memoryview) -> None:
+        while view:
+            try:
+                sent = self.sock.send(view)
+            except (BlockingIOError, ssl.SSLWantWriteError):
+                await self._wait(trio.lowlevel.wait_writable)
+            except ssl.SSLWantReadError:
+                await self._wait(trio.lowlevel.wait_readable)
+            except OSError as error:
+                raise PeerGone(f"sending: {error.strerror}") from error
+            else:
+                self.sent_bytes += sent
+                view = view[sent:]
+
+    async def _wait(self, ready: object) -> None:
+        with trio.move_on_after(self.patience_s) as patience:
+            await ready(self.sock)  # type: ignore[operator]
+        if patience.cancelled_caught:
+            raise PeerSilent(f"silent for {self.patience_s:g} s")
+
+    async def close(self, *, linger_s: float = 0.0) -> None:
+        """Close; with ``linger_s`` wait that long for the peer to close first, so that our last PDU is not lost to a reset."""
+        if linger_s > 0:
+            with contextlib.suppress(OSError, PeerSilent), trio.move_on_after(linger_s):
+                self.sock.shutdown(socket.SHUT_WR)
+                scrap = memoryview(bytearray(65536))
+                drained = 0
+                while (got := await self.receive_into(scrap)) > 0 and drained < 1 << 26:
+                    drained += got
+        self.close_now()
+
+    def close_now(self, *, reset: bool = False) -> None:
+        with contextlib.suppress(OSError):
+            if reset:
+                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            trio.lowlevel.notify_closing(self.sock)
+        with contextlib.suppress(OSError):
+            self.sock.close()
+
+
+async def connect(host: str, port: int, *, within_s: float, tls: ssl.SSLContext | None = None) -> Wire:
+    """Connect to a peer. Raises PeerGone if it cannot be reached, PeerSilent if it does not answer in time."""
+    with trio.move_on_after(within_s) as patience:
+        try:
+            stream = await trio.open_tcp_stream(host, port)
+        except OSError as error:
+            raise PeerGone(f"cannot connect to {host}:{port}: {error}") from error
+        # Trio's socket object wraps a plain one, which we take over.
+        plain = socket.socket(fileno=stream.socket.detach())
+        plain.setblocking(False)
+        wire = Wire(
+            tls.wrap_socket(plain, server_hostname=host, do_handshake_on_connect=False) if tls else plain, patience_s=within_s
+        )
+        try:
+            await wire.handshake()
+        except BaseException:
+            wire.close_now()
+            raise
+        return wire
+    assert patience.cancelled_caught
+    raise PeerSilent(f"no answer from {host}:{port} within {within_s:g} s")

@@ -1,0 +1,94 @@
+"""What the status page shows: a snapshot per worker, published to the node's shared page twice a second."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+
+class AssociationStatus(Struct, frozen=True):
+    """One open association. requests counts the DIMSE requests served; since in seconds of its life."""
+
+    calling_ae: str
+    called_ae: str
+    address: str
+    since_s: float
+    requests: int
+    stored: int
+    received_bytes: int
+    sent_bytes: int
+    doing: str
+
+
+class ActorStatus(Struct, frozen=True):
+    """A line of the supervision tree; depth is its indentation."""
+
+    depth: int
+    name: str
+    state: str
+    restarts: int
+    crashes: int
+    last_crash: str
+
+
+class MailboxStatus(Struct, frozen=True):
+    name: str
+    depth: int
+    capacity: int
+    told: int
+    served: int
+    refused: int
+    crashed: int
+    longest_wait_ms: float
+
+
+class WorkerStatus(Struct, frozen=True):
+    """One worker. Counters run from the worker's start; backlog is instances stored but not indexed yet.
+
+    accepting:  images are accepted now; why_not says why if they are not
+    indexing:   the database answers
+    """
+
+    slot: int
+    pid: int
+    state: str
+    uptime_s: float
+    accepting: bool
+    why_not: str
+    indexing: bool
+    memory_bytes: int
+    stored_instances: int
+    stored_bytes: int
+    indexed_instances: int
+    duplicates: int
+    conflicts: int
+    backlog: int
+    free_bytes: int
+    loop_lag_ms: float
+    counters: dict[str, int]
+    associations: tuple[AssociationStatus, ...]
+    actors: tuple[ActorStatus, ...]
+    mailboxes: tuple[MailboxStatus, ...]
+
+
+class StudySummary(Struct, frozen=True):
+    """A line of the list of last studies."""
+
+    study_instance_uid: str
+    patient_name: str
+    patient_id: str
+    study_date: str
+    study_description: str
+    modalities: str
+    series: int
+    instances: int
+    received_at: str
+
+
+class NodeStatus(Struct, frozen=True):
+    """The whole node at one moment; ``at`` is wall-clock seconds since 1970."""
+
+    at: float
+    ae_title: str
+    dicom: str
+    workers: tuple[WorkerStatus, ...]
+    last_studies: tuple[StudySummary, ...]

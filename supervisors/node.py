@@ -1,0 +1,232 @@
+"""The parent of a node: binds the ports, keeps PostgreSQL and the workers alive, drains them, and does no work itself."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import msgspec
+import trio
+
+from config.settings import Settings
+from pacs_actors.mail import Ready
+from pacs_actors.node_page import ACCEPTING, DOWN, NodePage
+from pacs_actors.operations import logs
+from protocols.errors import ConfigError
+from supervisors.orders import WorkerOrders
+from supervisors.postgres import EmbeddedPostgres
+from supervisors.supervisor import Child, RestartLimit, keep_alive
+
+_BACKLOG = 1024
+_LOCK_WAIT_S = 15.0
+_KILL_AFTER_S = 4.0
+
+
+class WorkerDied(Exception):  # noqa: N818
+    """A worker ended without being asked to."""
+
+
+def default_workers() -> int:
+    """What measured best: a worker a core, for one loop alone leaves the second core to PostgreSQL and idles it."""
+    return max(1, len(os.sched_getaffinity(0)))
+
+
+class Node:
+    """One server: ports, PostgreSQL, workers.
+
+    raises ConfigError when a port is taken, the data folder is in use or cannot be written
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.data = Path(settings.server.data).resolve()
+        self.workers = settings.server.workers or default_workers()
+        self.limit = RestartLimit(settings.server.restart_crashes, settings.server.restart_window_s)
+        self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        self._draining = False
+
+    async def run(self) -> int:
+        began = time.monotonic()
+        with own_data_folder(self.data) as lock_fd:
+            self.lock_fd = lock_fd
+            dicom = self.settings.dicom
+            self.sockets = {
+                "dicom": listen(dicom.host, dicom.port, "dicom.port"),
+                "web": listen(self.settings.web.host, self.settings.web.port, "web.port"),
+            }
+            if self.settings.tls.port is not None:
+                self.sockets["dicom_tls"] = listen(dicom.host, self.settings.tls.port, "tls.port")
+            self.page = NodePage.create(self.workers)
+            postgres = None
+            if self.settings.database.url is None:
+                postgres = EmbeddedPostgres(self.data, self.settings.database)
+            self.dsn = postgres.dsn if postgres else str(self.settings.database.url)
+            async with trio.open_nursery() as nursery:
+                with trio.CancelScope() as database_scope:
+                    pass
+                if postgres is not None:
+                    database_scope = await nursery.start(self._keep_postgres, postgres)
+                async with trio.open_nursery() as working:
+                    await working.start(self._drain_on_signal, working.cancel_scope)
+                    for slot in range(self.workers):
+                        child = Child(f"worker {slot}", partial(self._run_worker, slot))
+                        working.start_soon(partial(keep_alive, child, self.limit))
+                    await self._wait_accepting()
+                    self._announce(time.monotonic() - began)
+                database_scope.cancel()
+        logs.event("node_stopped")
+        return 0
+
+    async def _keep_postgres(self, postgres: EmbeddedPostgres, *, task_status: Ready) -> None:
+        """Outlives the workers, so that their last batches are indexed. Starts beside them: they wait for it themselves."""
+        with trio.CancelScope() as scope:
+            task_status.started(scope)
+            await keep_alive(Child("postgres", postgres.run), self.limit)
+
+    async def _wait_accepting(self) -> None:
+        while not all(self.page.state(slot) == ACCEPTING for slot in range(self.workers)) and not self._draining:
+            await trio.sleep(0.01)
+
+    def _announce(self, took_s: float) -> None:
+        if self._draining:
+            return
+        dicom, web = (self.sockets[name].getsockname()[:2] for name in ("dicom", "web"))
+        aet = self.settings.dicom.ae_title
+        logs.event("node_ready", workers=self.workers, took_s=round(took_s, 2), dicom=dicom, web=web)
+        lines = [
+            f"\n  pacs-actors is ready ({took_s:.1f} s, {self.workers} workers)\n",
+            f"  DICOM     {aet} at {dicom[0]}:{dicom[1]}",
+            f"  status    http://{web[0]}:{web[1]}/",
+            f"  data      {self.data}",
+            f"\n  Send an image:  pacs-actors store {dicom[0]}:{dicom[1]} --called {aet} FILES…",
+            f"  or with DCMTK:  storescu -aec {aet} +sd +r {dicom[0]} {dicom[1]} FOLDER\n",
+        ]
+        if self.settings.dicom.promiscuous:
+            lines.append("  WARNING: promiscuous mode: anyone who reaches the DICOM port may store, find and retrieve.\n")
+            logs.warning("promiscuous_mode", host=self.settings.dicom.host)
+        print("\n".join(lines), flush=True)
+
+    async def _run_worker(self, slot: int, *, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
+        """One life of a worker process; returns when it was drained, raises WorkerDied when it fell."""
+        fds = {name: sock.fileno() for name, sock in self.sockets.items()}
+        orders = WorkerOrders(
+            self.settings, slot, self.workers, self.page.fd, fds["dicom"], fds.get("dicom_tls"), fds["web"], self.dsn
+        )
+        self.page.set_state(DOWN, slot)
+        # Popen from this thread, not trio's: a worker is tied to the life of the thread that starts it.
+        process = subprocess.Popen(  # noqa: ASYNC220
+            [sys.executable, "-m", "supervisors.worker"],
+            stdin=subprocess.PIPE,
+            pass_fds=(self.page.fd, self.lock_fd, *fds.values()),
+            start_new_session=True,
+        )
+        assert process.stdin is not None
+        try:
+            process.stdin.write(msgspec.json.encode(orders) + b"\n")
+            process.stdin.flush()
+            self._processes[slot] = process
+            if self._draining:
+                process.send_signal(signal.SIGTERM)
+            task_status.started()
+            code = await wait_exit(process)
+        finally:
+            self._processes.pop(slot, None)
+            if process.poll() is None:
+                process.kill()
+                process.wait()  # noqa: ASYNC222
+            process.stdin.close()
+            self.page.set_state(DOWN, slot)
+            self.page.forget_associations(slot)
+        if code != 0 or not self._draining:
+            logs.error("worker_died", slot=slot, code=code)
+            raise WorkerDied(f"worker {slot} ended with {code}")
+
+    async def _drain_on_signal(self, scope: trio.CancelScope, *, task_status: Ready) -> None:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            task_status.started()
+            async for number in signals:
+                if self._draining:
+                    continue
+                self._draining = True
+                logs.event("node_drains", signal=signal.Signals(number).name)
+                for process in self._processes.values():
+                    process.send_signal(signal.SIGTERM)
+                with trio.move_on_after(self.settings.server.grace_s + _KILL_AFTER_S):
+                    while self._processes:
+                        await trio.sleep(0.02)
+                if self._processes:
+                    logs.error("workers_killed", slots=sorted(self._processes))
+                scope.cancel()
+                return
+
+
+async def wait_exit(process: subprocess.Popen[bytes]) -> int:
+    """The exit code, without a thread: a pidfd becomes readable when the process ends."""
+    pidfd = os.pidfd_open(process.pid)
+    try:
+        await trio.lowlevel.wait_readable(pidfd)
+        return process.wait()  # noqa: ASYNC222
+    finally:
+        trio.lowlevel.notify_closing(pidfd)
+        os.close(pidfd)
+
+
+def listen(host: str, port: int, setting: str) -> socket.socket:
+    """A listening socket that the workers inherit: all accept from it, so none is left out and a dead one loses no connection."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        sock = socket.socket(found[0], socket.SOCK_STREAM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(found[4])
+        sock.listen(_BACKLOG)
+        sock.setblocking(False)
+    except OSError as error:
+        raise ConfigError(f"{setting}: cannot listen on {host}:{port}: {error.strerror or error}") from error
+    return sock
+
+
+@contextmanager
+def own_data_folder(data: Path) -> Iterator[int]:
+    """Hold the data folder's lock. Workers inherit it, so it is free only when all of a crashed server is gone."""
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fd = os.open(data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigError(f"server.data: cannot use {data}: {error.strerror}") from error
+    deadline = time.monotonic() + _LOCK_WAIT_S
+    try:
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise ConfigError(f"server.data: {data} is in use by another server") from None
+                time.sleep(0.1)
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def serve(settings: Settings) -> int:
+    """Run a node until SIGTERM or SIGINT; its exit code."""
+    logs.configure(settings.server.log_level, "parent")
+    try:
+        return trio.run(Node(settings).run)
+    except* ConfigError as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        raise error from None
+
+
+__all__ = ["Node", "serve"]

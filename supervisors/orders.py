@@ -1,0 +1,23 @@
+"""What the parent tells a worker at its start, as one JSON line on the worker's standard input.
+
+The pipe stays open: its end tells the worker that the parent is gone.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from config.settings import Settings
+
+
+class WorkerOrders(Struct, frozen=True):
+    """Listening sockets and the shared page are inherited file descriptors."""
+
+    settings: Settings
+    slot: int
+    workers: int
+    page_fd: int
+    dicom_fd: int
+    dicom_tls_fd: int | None
+    web_fd: int
+    dsn: str
