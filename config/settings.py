@@ -1,6 +1,7 @@
 """Every setting, declared once: type, bounds, default, description.
 
-``load.py`` reads TOML, ``PACS_SECTION__NAME`` and ``--section.name``; the reference and the sample file are generated from here.
+``load.py`` reads TOML, ``PACS_SECTION__NAME`` and ``--section.name``; the reference and the sample file are
+generated from here.
 """
 
 from __future__ import annotations
@@ -15,20 +16,38 @@ AeTitle = Annotated[str, Meta(min_length=1, max_length=16, pattern=r"^[ !-\[\]-~
 
 class DicomSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     ae_title: Annotated[AeTitle, Meta(description="Our AE title.")] = "PACS"
-    host: Annotated[str, Meta(description="Address to listen on. Other than loopback: only known AEs are taken.")] = "127.0.0.1"
+    host: Annotated[
+        str, Meta(description="Address to listen on. Other than loopback: only known AEs are taken.")
+    ] = "127.0.0.1"
     port: Annotated[Port, Meta(description="DICOM port.")] = 11112
-    promiscuous: Annotated[bool, Meta(description="Take any calling and called AE title from any address.")] = False
-    max_pdu_bytes: Annotated[int, Meta(ge=4096, le=1048576, description="Maximum PDU length that we offer.")] = 131072
+    promiscuous: Annotated[
+        bool, Meta(description="Take any calling and called AE title from any address.")
+    ] = False
+    max_pdu_bytes: Annotated[
+        int, Meta(ge=4096, le=1048576, description="Maximum PDU length that we offer.")
+    ] = 131072
     max_object_bytes: Annotated[
         int, Meta(ge=1048576, description="Largest data set taken in one C-STORE.")
     ] = 16 * 1024**3
     max_associations: Annotated[int, Meta(ge=1, description="Associations at once on this node.")] = 256
-    max_associations_per_ae: Annotated[int, Meta(ge=1, description="Associations at once per calling AE.")] = 64
-    max_associations_per_address: Annotated[int, Meta(ge=1, description="Connections at once per peer address.")] = 128
-    artim_s: Annotated[float, Meta(gt=0, le=30, description="Patience with a silent peer before an association, seconds.")] = 10.0
-    network_timeout_s: Annotated[float, Meta(gt=0, description="Longest silence inside a message, seconds.")] = 30.0
-    idle_timeout_s: Annotated[float, Meta(gt=0, description="Longest silence between messages, seconds.")] = 60.0
-    minimum_rate_bytes_s: Annotated[int, Meta(ge=0, description="A message that comes slower than this is cut off; 0: never.")] = 256
+    max_associations_per_ae: Annotated[
+        int, Meta(ge=1, description="Associations at once per calling AE.")
+    ] = 64
+    max_associations_per_address: Annotated[
+        int, Meta(ge=1, description="Connections at once per peer address.")
+    ] = 128
+    artim_s: Annotated[
+        float, Meta(gt=0, le=30, description="Patience with a silent peer before an association, seconds.")
+    ] = 10.0
+    network_timeout_s: Annotated[
+        float, Meta(gt=0, description="Longest silence inside a message, seconds.")
+    ] = 30.0
+    idle_timeout_s: Annotated[float, Meta(gt=0, description="Longest silence between messages, seconds.")] = (
+        60.0
+    )
+    minimum_rate_bytes_s: Annotated[
+        int, Meta(ge=0, description="A message that comes slower than this is cut off; 0: never.")
+    ] = 256
     private_storage_classes: Annotated[
         tuple[str, ...], Meta(description="SOP Class UIDs stored besides the standard's.")
     ] = ()
@@ -39,34 +58,58 @@ class TlsSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     port: Annotated[Port | None, Meta(description="DICOM TLS port; none: no TLS.")] = None
     certificate: Annotated[str | None, Meta(description="PEM file: our certificate chain.")] = None
     key: Annotated[str | None, Meta(description="PEM file: our private key.")] = None
-    client_ca: Annotated[str | None, Meta(description="PEM file of CAs; given: peers must show a certificate (mutual TLS).")] = None
+    client_ca: Annotated[
+        str | None, Meta(description="PEM file of CAs; given: peers must show a certificate (mutual TLS).")
+    ] = None
 
 
 class NodeSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A known AE: peer, move destination, or both."""
 
-    ae_title: AeTitle
+    ae_title: Annotated[AeTitle, Meta(description="Its AE title.")]
     host: Annotated[str, Meta(description="Host name or address to connect to.")]
-    port: Port
-    networks: Annotated[tuple[str, ...], Meta(description="Networks it may call from (CIDR); empty: its host only.")] = ()
+    port: Annotated[Port, Meta(description="Port to connect to.")]
+    networks: Annotated[
+        tuple[str, ...], Meta(description="Networks it may call from (CIDR); empty: its host only.")
+    ] = ()
     tls: Annotated[bool, Meta(description="Connect to it with TLS.")] = False
-    rights: Annotated[tuple[str, ...], Meta(description="Of store, find, move, get, commit.")] = ("store", "find", "move", "get", "commit")
-    destinations: Annotated[tuple[str, ...] | None, Meta(description="AE titles it may move to; none: any known.")] = None
-    transfer_syntaxes: Annotated[tuple[str, ...], Meta(description="Preferred first when we send to it.")] = ()
-    certificate_name: Annotated[str | None, Meta(description="With mutual TLS: the name its certificate must carry.")] = None
+    rights: Annotated[tuple[str, ...], Meta(description="Of store, find, move, get, commit.")] = (
+        "store",
+        "find",
+        "move",
+        "get",
+        "commit",
+    )
+    destinations: Annotated[
+        tuple[str, ...] | None, Meta(description="AE titles it may move to; none: any known.")
+    ] = None
+    transfer_syntaxes: Annotated[
+        tuple[str, ...], Meta(description="Preferred first when we send to it.")
+    ] = ()
+    certificate_name: Annotated[
+        str | None, Meta(description="With mutual TLS: the name its certificate must carry.")
+    ] = None
 
 
 class StorageSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    writer_threads: Annotated[int, Meta(ge=1, le=64, description="Native threads that write objects, per worker.")] = 4
+    writer_threads: Annotated[
+        int, Meta(ge=1, le=64, description="Native threads that write objects, per worker.")
+    ] = 4
     buffers: Annotated[int, Meta(ge=4, le=1024, description="Receive buffers of 1 MiB per worker.")] = 48
-    reserve_bytes: Annotated[int, Meta(ge=0, description="Free space kept: below it images are refused (A700H).")] = 1024**3
-    backlog: Annotated[int, Meta(ge=100, description="Instances stored but not yet indexed that a worker may hold.")] = 20_000
+    reserve_bytes: Annotated[
+        int, Meta(ge=0, description="Free space kept: below it images are refused (A700H).")
+    ] = 1024**3
+    backlog: Annotated[
+        int, Meta(ge=100, description="Instances stored but not yet indexed that a worker may hold.")
+    ] = 20_000
 
 
 class IndexSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     linger_ms: Annotated[float, Meta(ge=0, le=1000, description="How long a batch waits to grow.")] = 30.0
     batch: Annotated[int, Meta(ge=1, le=5000, description="Most rows of one batch.")] = 500
-    catch_up_s: Annotated[float, Meta(gt=0, description="Longest wait of a query for the index, seconds.")] = 10.0
+    catch_up_s: Annotated[
+        float, Meta(gt=0, description="Longest wait of a query for the index, seconds.")
+    ] = 10.0
     responders: Annotated[int, Meta(ge=1, le=64, description="Queries served at once per worker.")] = 6
     custom_attributes: Annotated[
         tuple[str, ...], Meta(description="Keywords or 8-digit tags indexed besides the built-in ones.")
@@ -83,16 +126,24 @@ class WebSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     host: Annotated[str, Meta(description="Address to listen on.")] = "127.0.0.1"
     port: Annotated[Port, Meta(description="HTTP port.")] = 8080
     live_interval_s: Annotated[float, Meta(gt=0, le=60, description="Seconds between live updates.")] = 0.5
-    client_queue: Annotated[int, Meta(ge=1, description="Updates a slow browser may lag before it is resynchronised.")] = 16
+    client_queue: Annotated[
+        int, Meta(ge=1, description="Updates a slow browser may lag before it is resynchronised.")
+    ] = 16
 
 
 class ServerSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     data: Annotated[str, Meta(description="Folder that holds everything.")] = "pacs-data"
-    workers: Annotated[int, Meta(ge=0, le=64, description="Worker processes; 0: what measured best on this machine.")] = 0
+    workers: Annotated[
+        int, Meta(ge=0, le=64, description="Worker processes; 0: what measured best on this machine.")
+    ] = 0
     grace_s: Annotated[float, Meta(gt=0, le=300, description="Longest drain after SIGTERM, seconds.")] = 25.0
-    restart_crashes: Annotated[int, Meta(ge=1, description="Crashes in the window before a supervisor gives up.")] = 5
+    restart_crashes: Annotated[
+        int, Meta(ge=1, description="Crashes in the window before a supervisor gives up.")
+    ] = 5
     restart_window_s: Annotated[float, Meta(gt=0, description="Restart window, seconds.")] = 30.0
-    log_level: Annotated[str, Meta(pattern="^(debug|info|warning|error)$", description="debug, info, warning or error.")] = "info"
+    log_level: Annotated[
+        str, Meta(pattern="^(debug|info|warning|error)$", description="debug, info, warning or error.")
+    ] = "info"
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -1,0 +1,133 @@
+"""What no single setting can tell: rules between settings, and inside values that only look like text."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from config.settings import NodeSettings, Settings
+from protocols.errors import ConfigError
+
+RIGHTS: Final = ("store", "find", "move", "get", "commit")
+_UID: Final = re.compile(r"(?=.{1,64}\Z)(0|[1-9]\d*)(\.(0|[1-9]\d*))+")
+_ATTRIBUTE: Final = re.compile(r"[0-9A-Fa-f]{8}|[A-Z][A-Za-z0-9]{1,63}")
+_EVERYWHERE: Final = frozenset({"0.0.0.0", "::", ""})  # noqa: S104
+
+
+def check(settings: Settings) -> None:
+    """raises: ConfigError for the first rule that is broken."""
+    for problem in problems(settings):
+        raise ConfigError(problem)
+
+
+def problems(settings: Settings) -> Iterator[str]:
+    """Every broken rule, as a sentence that begins with the key path."""
+    if not settings.server.data.strip():
+        yield "server.data: expected a folder"
+    yield from _tls(settings)
+    yield from _ports(settings)
+    yield from _database(settings)
+    yield from _uids("dicom.private_storage_classes", settings.dicom.private_storage_classes)
+    for number, attribute in enumerate(settings.index.custom_attributes):
+        if not _ATTRIBUTE.fullmatch(attribute):
+            at = f"index.custom_attributes[{number}]"
+            yield f"{at}: expected a keyword or 8 hexadecimal digits, not {attribute!r}"
+    yield from _nodes(settings)
+
+
+def warnings(settings: Settings) -> Iterator[str]:
+    """What is allowed but probably not meant."""
+    open_to_network = not _is_loopback(settings.dicom.host)
+    if settings.dicom.promiscuous and open_to_network:
+        yield "dicom.promiscuous: anybody who reaches the port may store, find and fetch"
+    if open_to_network and not settings.nodes and not settings.dicom.promiscuous:
+        yield "nodes: none is known, so every association on dicom.host will be refused"
+    if settings.web.host and not _is_loopback(settings.web.host):
+        yield "web.host: the pages have no login yet and are open to the network"
+
+
+def _tls(settings: Settings) -> Iterator[str]:
+    tls = settings.tls
+    files = {"certificate": tls.certificate, "key": tls.key, "client_ca": tls.client_ca}
+    if tls.port is None:
+        if tls.client_ca is not None:
+            yield "tls.client_ca: needs tls.port"
+        return
+    for name in ("certificate", "key"):
+        if files[name] is None:
+            yield f"tls.{name}: needed, because tls.port is set"
+    for name, file in files.items():
+        if file is not None and not Path(file).is_file():
+            yield f"tls.{name}: no such file: {file}"
+
+
+def _ports(settings: Settings) -> Iterator[str]:
+    listening = [("dicom.port", settings.dicom.host, settings.dicom.port)]
+    if settings.tls.port is not None:
+        listening.append(("tls.port", settings.dicom.host, settings.tls.port))
+    listening.append(("web.port", settings.web.host, settings.web.port))
+    for number, (key, host, port) in enumerate(listening):
+        for other_key, other_host, other_port in listening[:number]:
+            same_host = host == other_host or bool({host, other_host} & _EVERYWHERE)
+            if port and port == other_port and same_host:
+                yield f"{key}: {port} is already {other_key}"
+
+
+def _database(settings: Settings) -> Iterator[str]:
+    if settings.database.url is None:
+        return
+    try:
+        scheme = urlsplit(settings.database.url).scheme
+    except ValueError:  # the text may hold a password: do not repeat it
+        scheme = ""
+    if scheme not in ("postgresql", "postgres"):
+        yield "database.url: expected postgresql://user:password@host:port/database"
+
+
+def _nodes(settings: Settings) -> Iterator[str]:
+    known = {node.ae_title for node in settings.nodes}
+    seen: set[str] = set()
+    for number, node in enumerate(settings.nodes):
+        at = f"nodes[{number}]"
+        if node.ae_title in seen:
+            yield f"{at}.ae_title: {node.ae_title!r} is already another node"
+        seen.add(node.ae_title)
+        yield from _node(at, node)
+        for position, destination in enumerate(node.destinations or ()):
+            if destination not in known:
+                yield f"{at}.destinations[{position}]: no node has the AE title {destination!r}"
+        if node.certificate_name is not None and settings.tls.client_ca is None:
+            yield f"{at}.certificate_name: needs tls.client_ca"
+
+
+def _node(at: str, node: NodeSettings) -> Iterator[str]:
+    if not node.host.strip():
+        yield f"{at}.host: expected a host name or an address"
+    if node.port == 0:
+        yield f"{at}.port: expected int >= 1"
+    for position, network in enumerate(node.networks):
+        try:
+            ipaddress.ip_network(network, strict=False)
+        except ValueError:
+            yield f"{at}.networks[{position}]: expected a network like 10.1.0.0/16, not {network!r}"
+    for position, right in enumerate(node.rights):
+        if right not in RIGHTS:
+            yield f"{at}.rights[{position}]: expected one of {', '.join(RIGHTS)}, not {right!r}"
+    yield from _uids(f"{at}.transfer_syntaxes", node.transfer_syntaxes)
+
+
+def _uids(path: str, uids: tuple[str, ...]) -> Iterator[str]:
+    for position, uid in enumerate(uids):
+        if not _UID.fullmatch(uid):
+            yield f"{path}[{position}]: expected a UID (PS3.5 9.1), not {uid!r}"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
