@@ -48,7 +48,8 @@ class IngestWriter:
             stored, scanned = await self.store.commit(order.staged, check)
             self.progress.stored(stored.key)
             self.progress.page.count_answered()
-            await self.index.tell(IndexInstance(IndexEntry(scanned, stored), order.address))
+            # Without waiting: a cancelled caller must still hand on what is durable. The mailbox is larger than the backlog.
+            self.index.tell_nowait(IndexInstance(IndexEntry(scanned, stored), order.address))
         return Stored(scanned.sop_instance_uid, stored.digest)
 
 

@@ -16,21 +16,17 @@ from msgspec import Struct
 
 from pacs_actors.dicom.wire import PeerGone, PeerSilent, Wire
 from protocols.dimse.commands import Command, decode_command
-from protocols.errors import CannotUnderstand, PacsError, PeerError
+from protocols.errors import PacsError, PeerError
 from protocols.ul.association import UpperLayer
 from protocols.ul.negotiation import Negotiated
-from protocols.ul.pdu import Abort, decode, encode
+from protocols.ul.pdata import PDU_HEADER, PDV_HEADER, check_header
+from protocols.ul.pdu import Abort, Pdu, PduType, decode, encode
 
-P_DATA: Final = 0x04
 LARGEST_COMMAND_BYTES: Final = 64 * 1024
 LARGEST_IDENTIFIER_BYTES: Final = 1024 * 1024
-LARGEST_CONTROL_PDU_BYTES: Final = 256 * 1024
-SMALLEST_PEER_PDU_BYTES: Final = 128
 _CONTROL_BYTES: Final = 8192
 _AHEAD: Final = 12  # the next PDU header and PDV header, received together with the payload before them
 _HEADERS: Final = struct.Struct(">BxIIBB")
-_PDU_HEADER: Final = struct.Struct(">BxI")
-_PDV_HEADER: Final = struct.Struct(">IBB")
 _RATE_GRACE_S: Final = 5.0
 
 
@@ -129,7 +125,7 @@ class DicomLink:
     async def receive_data_set(self, context_id: int, sink: Sink, *, limit_bytes: int) -> int:
         """The data set that follows a C-STORE-RQ, into the sink; its length in bytes.
 
-        Raises CannotUnderstand after reading past a data set that is over the limit, besides what ``receive_message`` raises.
+        Raises PeerError for one over the limit, besides what ``receive_message`` and ``Sink.spill`` raise.
         """
         total = 0
         while True:
@@ -176,20 +172,19 @@ class DicomLink:
         self._end = got
         return True
 
-    async def wait_message(self) -> None:
-        """Until ``pending_message``; however long that is."""
-        patience, self.wire.patience_s = self.wire.patience_s, float("inf")
+    async def wait_message(self, *, within_s: float = float("inf")) -> None:
+        """Until ``pending_message``. Raises PeerSilent."""
+        patience_s, self.wire.patience_s = self.wire.patience_s, within_s
         try:
             while not self.pending_message():
                 await self.wire.wait_readable()
         finally:
-            self.wire.patience_s = patience
+            self.wire.patience_s = patience_s
 
     async def receive_control(self) -> tuple[int, bytes]:
         """Type and body of the next PDU that is not P-DATA, whole; its length is capped from its header."""
-        kind, length = _PDU_HEADER.unpack(await self._take(6))
-        if length > LARGEST_CONTROL_PDU_BYTES:
-            raise PeerError(f"a PDU of {length} bytes", section="PS3.8 9.3", abort_reason=6)
+        kind, length = PDU_HEADER.unpack(await self._take(6))
+        check_header(kind, length, 0)
         body = bytearray(length)
         view = memoryview(body)
         got = min(length, self._end - self._start)
@@ -207,8 +202,8 @@ class DicomLink:
         while not self._pdu_left:
             if self._end - self._start < 6:
                 await self._fill(6)
-            kind, length = _PDU_HEADER.unpack_from(self._control, self._start)
-            if kind != P_DATA:
+            kind, length = PDU_HEADER.unpack_from(self._control, self._start)
+            if kind != PduType.DATA:
                 await self._control_pdu()
                 continue
             if not self.upper_layer.established:
@@ -222,7 +217,7 @@ class DicomLink:
             raise PeerError("a fragment cut off by its PDU", section="PS3.8 9.3.5.1", abort_reason=6)
         if self._end - self._start < 6:
             await self._fill(6)
-        length, self._pdv_context, self._pdv_flags = _PDV_HEADER.unpack_from(self._control, self._start)
+        length, self._pdv_context, self._pdv_flags = PDV_HEADER.unpack_from(self._control, self._start)
         self._start += 6
         if not 2 <= length <= self._pdu_left - 4:
             raise PeerError(f"a fragment of {length} bytes in a PDU that has {self._pdu_left - 4}", section="PS3.8 9.3.5.1", abort_reason=6)
@@ -238,7 +233,7 @@ class DicomLink:
         pdu = decode(kind, body)
         if isinstance(pdu, Abort):
             raise Aborted(pdu.source, pdu.reason)
-        if kind == 0x05:
+        if kind == PduType.RELEASE_REQUEST:
             raise Released
         raise PeerError(f"PDU type {kind:02X}H was not expected", section="PS3.8 table 9-10", abort_reason=2)
 
@@ -327,8 +322,8 @@ class DicomLink:
                 raise PeerSilent(f"{self._message_bytes} bytes in {elapsed_s:.0f} s")
 
     # -- sending ------------------------------------------------------------------------------------------------------------
-    async def send_pdu(self, pdu: object) -> None:
-        await self.wire.send([encode(pdu)])  # type: ignore[arg-type]
+    async def send_pdu(self, pdu: Pdu) -> None:
+        await self.wire.send([encode(pdu)])
 
     async def send_message(self, context_id: int, command: bytes, data_set: bytes | None = None) -> None:
         """A command set and, if given, its data set, in one write."""
@@ -347,9 +342,9 @@ class DicomLink:
                 buffers.append(
                     b"%b%b%b%b"
                     % (
-                        _HEADERS.pack(P_DATA, len(command) + 6, len(command) + 2, context_id, 3),
+                        _HEADERS.pack(PduType.DATA, len(command) + 6, len(command) + 2, context_id, 3),
                         command,
-                        _HEADERS.pack(P_DATA, len(data_set) + 6, len(data_set) + 2, context_id, 2),
+                        _HEADERS.pack(PduType.DATA, len(data_set) + 6, len(data_set) + 2, context_id, 2),
                         data_set,
                     )
                 )
@@ -364,19 +359,16 @@ class DicomLink:
         room = self.peer_max_pdu_bytes - 6
         kind = 1 if command else 0
         if len(data) <= room:
-            return [_HEADERS.pack(P_DATA, len(data) + 6, len(data) + 2, context_id, kind | 2), data]
+            return [_HEADERS.pack(PduType.DATA, len(data) + 6, len(data) + 2, context_id, kind | 2), data]
         view = memoryview(data)
         buffers: list[bytes | memoryview] = []
         for at in range(0, len(data), room):
             piece = view[at : at + room]
             flags = kind | (2 if at + room >= len(data) else 0)
-            buffers += [_HEADERS.pack(P_DATA, len(piece) + 6, len(piece) + 2, context_id, flags), piece]
+            buffers += [_HEADERS.pack(PduType.DATA, len(piece) + 6, len(piece) + 2, context_id, flags), piece]
         return buffers
 
 
 def pack_data_headers(into: memoryview, at: int, length: int, context_id: int, *, last: bool) -> None:
     """PDU header and PDV header of one data-set fragment of ``length`` bytes, 12 bytes at ``at``."""
-    _HEADERS.pack_into(into, at, P_DATA, length + 6, length + 2, context_id, 2 if last else 0)
-
-
-__all__ = ["Aborted", "CannotUnderstand", "DicomLink", "Incoming", "Released", "Sink", "pack_data_headers"]
+    _HEADERS.pack_into(into, at, PduType.DATA, length + 6, length + 2, context_id, 2 if last else 0)

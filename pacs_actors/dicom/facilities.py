@@ -1,0 +1,104 @@
+"""What association handlers share: settings, mailboxes, stores, the access policy. Made once per worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from config.settings import Settings
+from pacs_actors.archive.audit import Audit
+from pacs_actors.archive.catalogue import Catalogue
+from pacs_actors.archive.objects.buffers import BufferPool
+from pacs_actors.archive.objects.interface import ObjectStore
+from pacs_actors.archive.progress import IndexProgress
+from pacs_actors.dicom.access import TOO_MANY, AccessPolicy, Grant, Right, Turned
+from pacs_actors.mail.mailbox import Mailbox
+from pacs_actors.node_page import NodePage
+from pacs_actors.threads import NativePool
+from protocols.messages.archive import IngestMessage
+from protocols.ul import sop_classes
+from protocols.ul.association import Side
+from protocols.ul.model import AssociateAccept, AssociateReject, AssociateRequest
+from protocols.ul.negotiation import Negotiated, Policy, QuerySupport, Service, answer, negotiated
+
+QUERY_SUPPORT = QuerySupport(relational=True, combined_datetime=True, fuzzy=True)
+
+
+class Facilities:
+    """queries: the mailbox of the query responders. send_buffers: arenas of the retrievals, apart from those of the receivers."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        page: NodePage,
+        store: ObjectStore,
+        catalogue: Catalogue,
+        progress: IndexProgress,
+        audit: Audit,
+        ingest: Mailbox[IngestMessage],
+        queries: Mailbox[Any],
+        access: Callable[[], AccessPolicy],
+        native: NativePool,
+        send_buffers: BufferPool,
+    ) -> None:
+        self.settings, self.page, self.store, self.catalogue = settings, page, store, catalogue
+        self.progress, self.audit, self.ingest, self.queries = progress, audit, ingest, queries
+        self.access, self.native, self.send_buffers = access, native, send_buffers
+        self.storage_classes = frozenset(
+            {*sop_classes.STORAGE, *sop_classes.RETIRED_STORAGE, *settings.dicom.private_storage_classes}
+        )
+
+    def negotiate(
+        self, request: AssociateRequest, address: str, certificate_names: tuple[str, ...], place: int
+    ) -> Turned | AssociateReject | tuple[AssociateAccept, Negotiated, Grant]:
+        """Decide on an association request: who it is, what it may, what both ends can do."""
+        limit = self.settings.dicom
+        grant = self.access().admit(
+            request.calling_ae, request.called_ae, address, certificate_names if self.settings.tls.client_ca else None
+        )
+        if isinstance(grant, Turned):
+            # Negotiation knows better reasons for a broken request than an unknown name.
+            verdict = answer(request, Policy(ae_titles=None, service=lambda _: None))
+            return verdict if isinstance(verdict, AssociateReject) else grant
+        if (
+            self.page.total_associations() > limit.max_associations
+            or self.page.from_title(request.calling_ae) >= limit.max_associations_per_ae
+        ):
+            return TOO_MANY
+        policy = Policy(
+            ae_titles=None,  # the access policy has judged the names
+            service=partial(self._service, grant),
+            extended=QUERY_SUPPORT.reply,
+            max_pdu_bytes=limit.max_pdu_bytes,
+        )
+        verdict = answer(request, policy)
+        if isinstance(verdict, AssociateReject):
+            return verdict
+        return verdict, negotiated(request, verdict, Side.ACCEPTOR, limit.max_pdu_bytes), grant
+
+    def _service(self, grant: Grant, uid: str) -> Service | None:
+        """What we do with an abstract syntax for a peer that has this grant."""
+        if uid in self.storage_classes:
+            # As SCP of C-GET's sub-operations the requestor needs no right to store.
+            return Service(
+                sop_classes.ALL_TRANSFER_SYNTAXES,
+                proposers_order=True,
+                requestor_scp=grant.allows(Right.GET),
+                allowed=grant.allows(Right.STORE) or grant.allows(Right.GET),
+            )
+        if uid == sop_classes.VERIFICATION:
+            return Service(_NETWORK)
+        for classes, right in _RIGHTS:
+            if uid in classes:
+                return Service(_NETWORK, allowed=grant.allows(right))
+        return None
+
+
+_NETWORK = (*sop_classes.UNCOMPRESSED, sop_classes.DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN)
+_RIGHTS = (
+    (sop_classes.FIND, Right.FIND),
+    (sop_classes.MOVE, Right.MOVE),
+    (sop_classes.GET, Right.GET),
+    (frozenset({sop_classes.STORAGE_COMMITMENT_PUSH_MODEL}), Right.COMMIT),
+)
