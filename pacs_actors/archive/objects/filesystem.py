@@ -1,0 +1,68 @@
+"""The system calls of the object store, and what their failures mean for it.
+
+The calls are in one place so that tests can make the N-th one fail.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from typing import Final
+
+from pacs_actors.operations import logs
+from protocols.errors import OutOfResources
+
+O_DIRECT: Final[int] = getattr(os, "O_DIRECT", 0)
+OUT_OF_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+PASSING: Final = OUT_OF_SPACE | {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+"""Failures that end by themselves. After any other one, what the disk holds is not known."""
+
+
+class FileSystem:
+    """The calls that change what is on disk, as ``os`` has them."""
+
+    open = staticmethod(os.open)
+    close = staticmethod(os.close)
+    pwrite = staticmethod(os.pwrite)
+    ftruncate = staticmethod(os.ftruncate)
+    fdatasync = staticmethod(os.fdatasync)
+    fsync = staticmethod(os.fsync)
+    rename = staticmethod(os.rename)
+    unlink = staticmethod(os.unlink)
+    mkdir = staticmethod(os.mkdir)
+    statvfs = staticmethod(os.statvfs)
+
+
+class SyncFailed(OSError):
+    """An fsync failed, for whatever reason: what the disk holds is not known."""
+
+
+def synced(sync: Callable[[int], None], fd: int) -> None:
+    """Call ``fsync`` or ``fdatasync``. raises: SyncFailed"""
+    try:
+        sync(fd)
+    except OSError as error:
+        raise SyncFailed(error.errno, error.strerror) from error
+
+
+class Health:
+    """Whether the store still takes objects. Falls once and stays so until the process starts again.
+
+    A kernel reports a failed write-back once and then forgets it, so a second fsync that succeeds proves
+    nothing.
+    """
+
+    def __init__(self) -> None:
+        self.failure = ""
+
+    def check(self) -> None:
+        """raises: OutOfResources if the store is read-only"""
+        if self.failure:
+            raise OutOfResources("the object store is read-only")
+
+    def fail(self, doing: str, error: OSError) -> None:
+        """Go read-only. Any thread."""
+        if not self.failure:
+            self.failure = f"{doing}: {error.strerror or error}"
+            logs.error("object_store_read_only", doing=doing, errno=error.errno, why=error.strerror)

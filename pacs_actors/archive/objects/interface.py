@@ -1,0 +1,163 @@
+"""What an object store is, whatever it is made of.
+
+An incoming object is staged: bytes arrive in ``Staging.view``, then ``ObjectStore.commit`` makes the object
+durable under a key. Nothing of a staged object is visible before, and nothing is left of one that is
+discarded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+from msgspec import Struct
+
+from pacs_actors.archive.objects.buffers import BufferStatistics
+from pacs_actors.archive.objects.keys import QuarantineReason
+from pacs_actors.threads import PoolStatistics
+from protocols.dataset.record import StoredObject
+
+T = TypeVar("T")
+
+Check = Callable[[memoryview, bool], T]
+"""``check(data_set, complete)`` looks at an object before it is made durable, on a native thread.
+
+data_set:  the data set, or with ``complete`` False only its beginning; not valid after the call
+raises:    NeedMore to be called again with more of it; any PacsError to refuse the object
+"""
+
+
+class Committed(NamedTuple, Generic[T]):
+    """A durable object, and what the check made of it."""
+
+    stored: StoredObject
+    checked: T
+
+
+class StoreHealth(Struct, frozen=True):
+    """failure: why the store is read-only until restart; empty while it is healthy."""
+
+    failure: str
+    free_bytes: int
+    buffers: BufferStatistics
+    threads: PoolStatistics
+
+    @property
+    def healthy(self) -> bool:
+        return not self.failure
+
+
+class Staging(Protocol):
+    """An incoming object. Belongs to one task at a time.
+
+    view:      the buffer; ``view[position:]`` is free. Empty while parked or after the end
+    position:  bytes of it that are taken; whoever writes into the view moves it on
+    """
+
+    view: memoryview
+    position: int
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the Part 10 file so far."""
+
+    async def spill(self) -> None:
+        """Make room: write the full blocks of the view to the temporary file.
+
+        raises: OutOfResources; the object can then only be discarded
+        """
+
+    async def park(self) -> None:
+        """Write what is there and give the buffer back, because the peer is slow. raises: as ``spill``"""
+
+    async def resume(self) -> None:
+        """Wait for a buffer after ``park``; nothing if there is one."""
+
+    async def write(self, data: bytes | memoryview) -> None:
+        """Copy ``data`` in, with spills as needed. For sources that have their bytes already. raises: as
+        ``spill``
+        """
+
+    def discard(self) -> None:
+        """Give everything back and leave nothing. Does not wait. Nothing if it has ended already."""
+
+    def __enter__(self) -> Staging: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Discards what was not committed."""
+
+
+class ObjectStore(Protocol):
+    """Durable objects by key.
+
+    slot:  number of the worker; keys of different slots never meet
+    """
+
+    slot: int
+
+    def current_batch(self) -> int:
+        """Objects committed from now on go to this batch folder or a higher one."""
+
+    async def stage(
+        self, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, source: str
+    ) -> Staging:
+        """Begin an object; waits for a buffer. The Part 10 header is already in the view.
+
+        source:  calling AE title, or the source's name
+        raises:  OutOfResources if the store is read-only or the free-space reserve is reached
+        """
+
+    async def commit(self, staging: Staging, check: Check[T]) -> Committed[T]:
+        """Check the object and make it durable: its bytes and its directory entry survive a power cut on
+        return.
+
+        Once begun it is not interrupted: a cancelled caller gets its result and must hand it on before its
+        next checkpoint.
+
+        raises: what the check raises, OutOfResources; the object is then discarded
+        """
+
+    def open_fd(self, key: str) -> int:
+        """Open an object for reading; the caller closes it. Blocks for some microseconds.
+
+        raises: ObjectMissing
+        """
+
+    def export(self, key: str) -> Iterator[bytes]:
+        """The Part 10 file in pieces of up to 1 MiB, our record in the preamble zeroed. Blocks: for native
+        threads.
+
+        raises: ObjectMissing
+        """
+
+    async def verify(self, key: str) -> bool:
+        """Read the object from the medium and compare it with its digest. raises: ObjectMissing"""
+
+    async def same(self, first: str, second: str) -> bool:
+        """Whether both objects hold the same bytes, our record aside. False if one cannot be read."""
+
+    async def remove(self, key: str) -> None:
+        """Delete an object durably. Nothing if it is gone already."""
+
+    async def quarantine(self, key: str, why: QuarantineReason) -> str:
+        """Move an object out of the way durably; its new key. Asking again gives the same key. raises:
+        ObjectMissing
+        """
+
+    def slots(self) -> list[int]:
+        """Slots that have objects, ascending."""
+
+    def batches(self, slot: int, at_least: int = 0) -> list[int]:
+        """A slot's batch folders from a number on, ascending."""
+
+    def keys(self, slot: int, batch: int) -> list[str]:
+        """The keys in one batch folder, in no order."""
+
+    def free_bytes(self) -> int:
+        """What may still be stored before the reserve is touched."""
+
+    @property
+    def health(self) -> StoreHealth: ...

@@ -1,0 +1,118 @@
+"""Object keys and the paths they stand for.
+
+A key is made of our own numbers and a hash. It is checked against its whole grammar before it becomes a
+path, so no string from the network or the index can leave the store's folder.
+
+objects:     ``<slot>/<batch, 8 hex digits>/<hash, 32 hex digits>.dcm``
+quarantine:  ``quarantine/<why>/<slot>-<batch>-<hash>.dcm``
+"""
+
+from __future__ import annotations
+
+import re
+from hashlib import blake2b
+from itertools import count
+from secrets import token_bytes
+from typing import Final, Literal
+
+from msgspec import Struct
+
+from protocols.errors import PacsError
+
+MAX_SLOT: Final = 9999
+MAX_BATCH: Final = 0xFFFFFFFF
+_OBJECT: Final = re.compile(r"(0|[1-9][0-9]{0,3})/([0-9a-f]{8})/([0-9a-f]{32})\.dcm", re.ASCII)
+_QUARANTINED: Final = re.compile(
+    r"quarantine/(?:conflict|damaged)/[0-9]{1,4}-[0-9a-f]{8}-[0-9a-f]{32}\.dcm", re.ASCII
+)
+
+QuarantineReason = Literal["conflict", "damaged"]
+"""conflict: same SOP Instance UID as an earlier object, other bytes; damaged: torn by a crash, or its
+digest is wrong.
+"""
+
+
+class ObjectMissing(PacsError):
+    """No such object in the store."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
+
+    def __str__(self) -> str:
+        return f"no object {self.key!r}"
+
+
+class ObjectKey(Struct, frozen=True):
+    """The parts of an object's key.
+
+    slot:   of the worker that stored it
+    batch:  number of the folder, never reused within a slot
+    name:   32 hexadecimal digits
+    """
+
+    slot: int
+    batch: int
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.slot}/{self.batch:08x}/{self.name}.dcm"
+
+
+def parse_key(key: str) -> ObjectKey:
+    """Take an object's key apart.
+
+    raises: ObjectMissing if it is not the key of an object outside quarantine
+    """
+    match = _OBJECT.fullmatch(key)
+    if match is None:
+        raise ObjectMissing(key)
+    return ObjectKey(int(match[1]), int(match[2], 16), match[3])
+
+
+def slot_folder(slot: int) -> str:
+    """Path of a slot's objects, relative to the store."""
+    return f"objects/{slot}"
+
+
+def shard_folder(slot: int, batch: int) -> str:
+    """4096 batch folders share a parent: a slot that is busy all year makes half a million of them."""
+    return f"objects/{slot}/{batch >> 12:05x}"
+
+
+def batch_folder(slot: int, batch: int) -> str:
+    return f"{shard_folder(slot, batch)}/{batch:08x}"
+
+
+def path_of(key: str) -> str:
+    """Path of an object, relative to the store, in quarantine or not.
+
+    raises: ObjectMissing if it is no key
+    """
+    match = _OBJECT.fullmatch(key)
+    if match is not None:
+        return f"objects/{match[1]}/{match[2][:5]}/{match[2]}/{match[3]}.dcm"
+    if _QUARANTINED.fullmatch(key):
+        return key
+    raise ObjectMissing(key)
+
+
+def quarantine_key(key: str, why: QuarantineReason) -> str:
+    """Where an object goes in quarantine. One that is there already keeps its key."""
+    if _QUARANTINED.fullmatch(key):
+        return key
+    parts = parse_key(key)
+    return f"quarantine/{why}/{parts.slot}-{parts.batch:08x}-{parts.name}.dcm"
+
+
+class Names:
+    """Names for new objects: never the same twice in one process, and not to be guessed from the UID."""
+
+    def __init__(self) -> None:
+        self._salt = token_bytes(16)
+        self._numbers = count()
+
+    def next(self, sop_instance_uid: str) -> str:
+        """Thread-safe."""
+        text = f"{next(self._numbers)} {sop_instance_uid}".encode("utf-8", "backslashreplace")
+        return blake2b(text, digest_size=16, key=self._salt).hexdigest()

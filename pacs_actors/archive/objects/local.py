@@ -1,0 +1,254 @@
+"""The object store on a local file system, a file for each object.
+
+Owns, under its root: ``objects/<slot>`` and ``tmp/<slot>``, alone, and ``quarantine`` together with the
+other workers. Receives staged objects, and keys; sends nothing. Takes objects until the reserve of free
+space is reached, and again when there is room; after a failed sync or an input/output error it is read-only
+until the process starts again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic
+from types import TracebackType
+from typing import TypeVar
+
+from config.settings import StorageSettings
+from pacs_actors.archive.objects import reading
+from pacs_actors.archive.objects.batches import (
+    BatchFolders,
+    batch_numbers,
+    make_durable_folder,
+    newest_batch,
+    sync_folder,
+)
+from pacs_actors.archive.objects.buffers import BUFFER_BYTES, BufferPool
+from pacs_actors.archive.objects.filesystem import FileSystem, Health
+from pacs_actors.archive.objects.interface import Check, Committed, Staging, StoreHealth
+from pacs_actors.archive.objects.keys import (
+    MAX_SLOT,
+    Names,
+    ObjectMissing,
+    QuarantineReason,
+    batch_folder,
+    parse_key,
+    path_of,
+    quarantine_key,
+    slot_folder,
+)
+from pacs_actors.archive.objects.space import Space
+from pacs_actors.archive.objects.staging import LocalStaging, Tools
+from pacs_actors.archive.objects.writing import DurableWriter
+from pacs_actors.operations import logs
+from pacs_actors.threads import NativePool
+from protocols.dataset.part10 import file_meta
+from protocols.errors import Misuse, OutOfResources, Unavailable
+
+T = TypeVar("T")
+
+_FOLDERS = ("objects", "tmp", "quarantine", "quarantine/conflict", "quarantine/damaged")
+
+
+class LocalObjectStore:
+    """See ``interface.ObjectStore``. An async context manager: open before use, once.
+
+    root:     the server's data folder
+    slot:     the worker's number; one process at a time may have it
+    system:   the system calls
+    clock:    monotonic seconds
+    threads:  the native threads, for others' use too while the store is open
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        slot: int,
+        settings: StorageSettings,
+        *,
+        system: FileSystem | None = None,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        if not 0 <= slot <= MAX_SLOT:
+            raise Misuse(f"slot {slot}")
+        self.root, self.slot, self.settings = root, slot, settings
+        self.threads = NativePool(settings.writer_threads, f"store-{slot}")
+        self._system = system or FileSystem()
+        self._clock = clock
+        self._names = Names()
+        self._health = Health()
+        self._buffers = BufferPool(settings.buffers)
+
+    async def __aenter__(self) -> LocalObjectStore:
+        """raises: Unavailable if another process has the slot; OSError if the folders cannot be made"""
+        await self.threads.__aenter__()
+        try:
+            writer = await self.threads.run(self._open)
+        except BaseException:
+            await self.threads.__aexit__(None, None, None)
+            raise
+        self._tools = Tools(writer, self.threads, self._buffers)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # The threads end first, because they may still be dropping temporary files.
+        await self.threads.__aexit__(kind, error, trace)
+        self._close()
+
+    def current_batch(self) -> int:
+        return self._folders.current
+
+    async def stage(
+        self, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, source: str
+    ) -> Staging:
+        self._health.check()
+        if self._space.stale:
+            await self.threads.run(self._refresh_space)
+        if self._space.free_bytes < BUFFER_BYTES:
+            raise OutOfResources("no space left for images")
+        meta = file_meta(sop_class_uid, sop_instance_uid, transfer_syntax_uid)
+        name = self._names.next(sop_instance_uid) + ".dcm"
+        return LocalStaging(self._tools, await self._buffers.acquire(), name, meta, source)
+
+    async def commit(self, staging: Staging, check: Check[T]) -> Committed[T]:
+        if not isinstance(staging, LocalStaging):
+            raise Misuse("an object staged by another store")
+        with staging:
+            await staging.resume()
+            return await self.threads.run(staging.finish, check)
+
+    def open_fd(self, key: str) -> int:
+        return reading.open_object(self.root, key)
+
+    def export(self, key: str) -> Iterator[bytes]:
+        return reading.export(self.root, key)
+
+    async def verify(self, key: str) -> bool:
+        return await self.threads.run(reading.is_intact, self.root, key)
+
+    async def same(self, first: str, second: str) -> bool:
+        return await self.threads.run(reading.same_bytes, self.root, first, second)
+
+    async def remove(self, key: str) -> None:
+        await self.threads.run(self._remove, key)
+
+    async def quarantine(self, key: str, why: QuarantineReason) -> str:
+        return await self.threads.run(self._quarantine, key, why)
+
+    def slots(self) -> list[int]:
+        with os.scandir(self.root / "objects") as entries:
+            names = [entry.name for entry in entries if entry.is_dir()]
+        return sorted(int(name) for name in names if name.isascii() and name.isdigit())
+
+    def batches(self, slot: int, at_least: int = 0) -> list[int]:
+        return batch_numbers(self.root, slot, at_least)
+
+    def keys(self, slot: int, batch: int) -> list[str]:
+        found: list[str] = []
+        with suppress(FileNotFoundError), os.scandir(self.root / batch_folder(slot, batch)) as entries:
+            for entry in entries:
+                key = f"{slot}/{batch:08x}/{entry.name}"
+                with suppress(ObjectMissing):
+                    parse_key(key)
+                    found.append(key)
+        return found
+
+    def free_bytes(self) -> int:
+        return self._space.free_bytes
+
+    @property
+    def health(self) -> StoreHealth:
+        return StoreHealth(
+            self._health.failure, self._space.free_bytes, self._buffers.statistics, self.threads.statistics
+        )
+
+    # -- on native threads --------------------------------------------------------------------------
+    def _open(self) -> DurableWriter:
+        self.root.mkdir(0o700, parents=True, exist_ok=True)
+        sync_folder(self._system, self.root.parent)
+        for folder in (*_FOLDERS, slot_folder(self.slot), f"tmp/{self.slot}"):
+            make_durable_folder(self._system, self.root, folder)
+        self._slot_fd = self._lock_slot()
+        try:
+            return self._open_locked()
+        except BaseException:
+            os.close(self._slot_fd)
+            raise
+
+    def _open_locked(self) -> DurableWriter:
+        swept = self._sweep()
+        if swept:
+            logs.event("temporary_files_swept", slot=self.slot, files=swept)
+        self._space = Space(self._ask_free, self.settings.reserve_bytes, self._clock)
+        newest = newest_batch(self.root, self.slot)
+        self._folders = BatchFolders(self._system, self.root, self.slot, newest, self._clock)
+        return DurableWriter(
+            self._temporary,
+            self.slot,
+            system=self._system,
+            folders=self._folders,
+            space=self._space,
+            health=self._health,
+        )
+
+    @property
+    def _temporary(self) -> Path:
+        return self.root / "tmp" / str(self.slot)
+
+    def _close(self) -> None:
+        self._tools.writer.close()
+        os.close(self._slot_fd)
+
+    def _lock_slot(self) -> int:
+        """The lock's file descriptor. The kernel frees the lock when the process ends, however it ends."""
+        path = self.root / "tmp" / f"{self.slot}.lock"
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            raise Unavailable(f"slot {self.slot} of the object store is used by another process") from None
+        return fd
+
+    def _sweep(self) -> int:
+        """Delete what an earlier process left half-received."""
+        swept = 0
+        for path in self._temporary.iterdir():
+            self._system.unlink(path)
+            swept += 1
+        return swept
+
+    def _ask_free(self) -> int:
+        answer = self._system.statvfs(self.root)
+        return answer.f_bavail * answer.f_frsize
+
+    def _refresh_space(self) -> None:
+        with self._tools.writer.refusing("statvfs"):
+            self._space.refresh()
+
+    def _remove(self, key: str) -> None:
+        path = self.root / path_of(key)
+        with self._tools.writer.refusing("remove"):
+            try:
+                self._system.unlink(path)
+            except FileNotFoundError:
+                return
+            sync_folder(self._system, path.parent)
+
+    def _quarantine(self, key: str, why: QuarantineReason) -> str:
+        moved_key = quarantine_key(key, why)
+        source, target = self.root / path_of(key), self.root / path_of(moved_key)
+        with self._tools.writer.refusing("quarantine"):
+            try:
+                self._system.rename(source, target)
+            except FileNotFoundError:
+                if not target.exists():
+                    raise ObjectMissing(key) from None
+            sync_folder(self._system, target.parent)
+            sync_folder(self._system, source.parent)
+        return moved_key

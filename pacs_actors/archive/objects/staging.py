@@ -1,0 +1,188 @@
+"""An incoming object of the local store: a buffer, and a temporary file once the buffer is not enough."""
+
+from __future__ import annotations
+
+from threading import Lock
+from time import time_ns
+from types import TracebackType
+from typing import Final, TypeVar
+
+from xxhash import xxh3_128, xxh3_128_digest
+
+from pacs_actors.archive.objects.buffers import BLOCK_BYTES, Buffer, BufferPool
+from pacs_actors.archive.objects.heads import HEAD_BYTES, check_head
+from pacs_actors.archive.objects.interface import Check, Committed
+from pacs_actors.archive.objects.writing import DurableWriter
+from pacs_actors.threads import NativePool
+from protocols.dataset.part10 import PREAMBLE_BYTES, ObjectRecord, preamble
+from protocols.dataset.record import StoredObject
+from protocols.errors import Misuse, OutOfResources
+
+T = TypeVar("T")
+
+_NOTHING: Final = memoryview(b"")
+
+
+class Tools:
+    """What the stagings of one store share.
+
+    large_heads:  held by the one that looks at an unusually long header
+    """
+
+    def __init__(self, writer: DurableWriter, threads: NativePool, buffers: BufferPool) -> None:
+        self.writer, self.threads, self.buffers = writer, threads, buffers
+        self.large_heads = Lock()
+
+
+class LocalStaging:
+    """See ``interface.Staging``. Methods that begin with an underscore run on native threads, as does
+    ``finish``.
+    """
+
+    def __init__(self, tools: Tools, buffer: Buffer, name: str, meta: bytes, source: str) -> None:
+        """name: of the file; meta: file meta information, which goes behind the preamble."""
+        self._tools = tools
+        self._buffer: Buffer | None = buffer
+        self._name, self._source = name, source
+        self._data_offset = PREAMBLE_BYTES + len(meta)
+        self._fd = -1
+        self._written_bytes = 0
+        self._head = b""
+        self._tail = b""
+        self._hash = xxh3_128()
+        self._ended = False
+        self._broken = False
+        self.view = buffer.view
+        self.view[: self._data_offset] = bytes(PREAMBLE_BYTES) + meta
+        self.position = self._data_offset
+
+    @property
+    def size_bytes(self) -> int:
+        return self._written_bytes + self.position
+
+    async def spill(self) -> None:
+        self._check_usable()
+        if self.position >= BLOCK_BYTES:
+            await self._tools.threads.run(self._spill)
+
+    async def park(self) -> None:
+        if self._buffer is None:
+            return
+        await self.spill()
+        self._tail = bytes(self.view[: self.position])
+        self._give_back_buffer()
+
+    async def resume(self) -> None:
+        if self._ended:
+            raise Misuse("the object was committed or discarded")
+        if self._buffer is None:
+            buffer = await self._tools.buffers.acquire()
+            self._buffer, self.view = buffer, buffer.view
+            self.view[: self.position] = self._tail
+            self._tail = b""
+
+    async def write(self, data: bytes | memoryview) -> None:
+        rest = memoryview(data).cast("B")
+        while rest:
+            if self.position == len(self.view):
+                await self.spill()
+            taken = min(len(rest), len(self.view) - self.position)
+            self.view[self.position : self.position + taken] = rest[:taken]
+            self.position += taken
+            rest = rest[taken:]
+
+    def discard(self) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        if self._buffer is not None:
+            self._give_back_buffer()
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            self._tools.threads.submit(self._tools.writer.drop, fd, self._name)
+
+    def __enter__(self) -> LocalStaging:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.discard()
+
+    def finish(self, check: Check[T]) -> Committed[T]:
+        """Check, hash, write, make durable: the whole commit, on one native thread.
+
+        raises: what the check raises, OutOfResources; the caller then discards
+        """
+        self._check_usable()
+        received_ns = time_ns()
+        writer, size_bytes, data_offset = self._tools.writer, self.size_bytes, self._data_offset
+        with writer.refusing("commit"):
+            if self._fd < 0:
+                with self.view[data_offset : self.position] as data_set:
+                    checked = check(data_set, True)
+                digest = xxh3_128_digest(self.view[PREAMBLE_BYTES : self.position])
+                record = ObjectRecord(digest, received_ns, self._source, size_bytes, data_offset)
+                self.view[:PREAMBLE_BYTES] = preamble(record)
+                self._fd = writer.create(self._name)
+                self._write_end(size_bytes)
+            else:
+                self._hash.update(self.view[: self.position])
+                digest = self._hash.digest()
+                self._write_end(size_bytes)
+                checked = self._check_spilled(check, size_bytes)
+                # The first block was written before digest and size were known; the buffer is free to hold
+                # it again.
+                record = ObjectRecord(digest, received_ns, self._source, size_bytes, data_offset)
+                self.view[:BLOCK_BYTES] = self._head[:BLOCK_BYTES]
+                self.view[:PREAMBLE_BYTES] = preamble(record)
+                writer.write(self._fd, self.view, BLOCK_BYTES, 0)
+            key = writer.publish(self._fd, self._name)
+        fd, self._fd = self._fd, -1
+        writer.system.close(fd)
+        return Committed(
+            StoredObject(key, size_bytes, data_offset, digest, received_ns, self._source), checked
+        )
+
+    def _write_end(self, size_bytes: int) -> None:
+        if self.position and self._tools.writer.write(
+            self._fd, self.view, self.position, self._written_bytes
+        ):
+            self._tools.writer.truncate(self._fd, size_bytes)
+
+    def _check_spilled(self, check: Check[T], size_bytes: int) -> T:
+        def read(length: int) -> bytes:
+            return self._tools.writer.read_back(self._name, length, self._data_offset)
+
+        with memoryview(self._head)[self._data_offset :] as head:
+            return check_head(check, head, size_bytes - self._data_offset, read, self._tools.large_heads)
+
+    def _spill(self) -> None:
+        """Write the full blocks, and move what is left of the last one to the beginning of the buffer."""
+        writer, view = self._tools.writer, self.view
+        full = self.position - self.position % BLOCK_BYTES
+        self._broken = True  # until all of this is done
+        with writer.refusing("spill"):
+            if self._fd < 0:
+                self._fd = writer.create(self._name)
+            writer.write(self._fd, view, full, self._written_bytes)
+        self._hash.update(view[0 if self._written_bytes else PREAMBLE_BYTES : full])
+        if len(self._head) < HEAD_BYTES:
+            self._head += bytes(view[: min(full, HEAD_BYTES - len(self._head))])
+        self._written_bytes += full
+        left = self.position - full
+        view[:left] = view[full : self.position]
+        self.position = left
+        self._broken = False
+
+    def _check_usable(self) -> None:
+        if self._ended or self._buffer is None:
+            raise Misuse("the object is parked, committed or discarded")
+        if self._broken:
+            raise OutOfResources("the object could not be stored")
+
+    def _give_back_buffer(self) -> None:
+        buffer, self._buffer = self._buffer, None
+        self.view = _NOTHING
+        if buffer is not None:
+            buffer.release()
