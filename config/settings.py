@@ -133,8 +133,17 @@ class WebSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     port: Annotated[Port, Meta(description="HTTP port.")] = 8080
     live_interval_s: Annotated[float, Meta(gt=0, le=60, description="Seconds between live updates.")] = 0.5
     client_queue: Annotated[
-        int, Meta(ge=1, description="Updates a slow browser may lag before it is resynchronised.")
+        int, Meta(ge=1, le=1024, description="Updates a slow browser may lag before it is resynchronised.")
     ] = 16
+    max_clients: Annotated[int, Meta(ge=1, description="Live views at once per worker.")] = 256
+    max_connections: Annotated[int, Meta(ge=1, description="HTTP connections at once per worker.")] = 1024
+    write_deadline_s: Annotated[
+        float, Meta(gt=0, le=300, description="A client that reads nothing for so long is closed, seconds.")
+    ] = 10.0
+    hosts: Annotated[
+        tuple[str, ...],
+        Meta(description="Names that browsers may use for us while we listen on loopback (reverse proxy)."),
+    ] = ()
 
 
 class ServerSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -85,10 +85,14 @@ class StudySummary(Struct, frozen=True):
 
 
 class NodeStatus(Struct, frozen=True):
-    """The whole node at one moment; ``at`` is wall-clock seconds since 1970."""
+    """The whole node at one moment; ``at`` is wall-clock seconds since 1970.
+
+    studies_as_of:  when last_studies was read, likewise; 0: not yet
+    """
 
     at: float
     ae_title: str
     dicom: str
     workers: tuple[WorkerStatus, ...]
     last_studies: tuple[StudySummary, ...]
+    studies_as_of: float = 0.0
