@@ -1,7 +1,7 @@
 """Many clients in several processes that start at the same instant.
 
 A client is a callable that connects, waits at the gate, works until its deadline and returns what it saw.
-Clients are threads in forked processes: their time passes in system calls, which release the interpreter lock.
+Clients are threads in forked processes: their time passes in system calls, which release the lock.
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ class Total:
         return {
             "done": seen.done,
             "failed": sum(seen.failures.values()),
+            "items": seen.items,
             "seconds": self.seconds,
             "per_s": seen.done / self.seconds,
             "items_per_s": seen.items / self.seconds,

@@ -1,0 +1,134 @@
+"""Results as a table on the terminal, as JSON and as a plot."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.suites import Case
+
+COLUMNS: Final[tuple[tuple[str, str, int], ...]] = (
+    ("per_s", "req/s", 1),
+    ("items_per_s", "items/s", 0),
+    ("mb_s", "MB/s", 0),
+    ("p50_ms", "p50 ms", 2),
+    ("p99_ms", "p99 ms", 2),
+    ("server_cpu_ms_each", "server CPU ms/req", 3),
+    ("server_peak_mb", "server MB", 0),
+    ("foreign_share", "others' CPU", 2),
+)
+
+_TITLE: Final = "per second (requests, or instances retrieved)   p50/p99 ms   server CPU ms a request"
+
+
+def line(name: str, case: Case) -> str:
+    """One case as one line of text, for progress."""
+    if case.error:
+        return f"{name:18} {case.error}"
+    figures = (
+        f"{title} {case.median[key]:,.{digits}f}" for key, title, digits in COLUMNS if case.median.get(key)
+    )
+    return f"{name:18} " + "  ".join(figures)
+
+
+def rate(case: Case) -> float | None:
+    """What a case is compared by: instances retrieved per second, else requests per second."""
+    if case.error or not case.median:
+        return None
+    retrieved = case.median["items_each"] > 1 and case.median["mb_s"] > 0
+    return case.median["items_per_s" if retrieved else "per_s"]
+
+
+def table(results: Mapping[str, Mapping[str, Case]]) -> Table:
+    """PACS side by side: rate, median latency, server CPU; and every rate as a multiple of the last PACS."""
+    names = list(results)
+    drawn = Table(
+        title="per second (requests, or instances retrieved); p50 and p99 in ms; server CPU ms a request"
+    )
+    drawn.add_column("case")
+    for name in names:
+        drawn.add_column(name, justify="right")
+    for name in names[1:]:
+        drawn.add_column(f"{names[0]} ÷ {name}", justify="right")
+    for case_name in dict.fromkeys(case for cases in results.values() for case in cases):
+        cases = [results[name].get(case_name) for name in names]
+        rates = [rate(case) if case else None for case in cases]
+        ratios = [f"{rates[0] / other:.2f}" if rates[0] and other else "" for other in rates[1:]]
+        drawn.add_row(case_name, *map(_cell, cases), *ratios)
+    return drawn
+
+
+def _cell(case: Case | None) -> str:
+    if case is None:
+        return "–"
+    if (per_s := rate(case)) is None:
+        return "failed"
+    median = case.median
+    cpu = f"  {median['server_cpu_ms_each']:.2f}" if "server_cpu_ms_each" in median else ""
+    return f"{per_s:,.0f}  {median['p50_ms']:.1f}/{median['p99_ms']:.1f}{cpu}"
+
+
+def show(results: Mapping[str, Mapping[str, Case]]) -> None:
+    """Print the table; failures follow with their reasons."""
+    # Redirected output has no width of its own, and a table squeezed into 80 columns cannot be read.
+    console = Console(width=None if Console().is_terminal else 160)
+    console.print(table(results))
+    for name, cases in results.items():
+        for case_name, case in cases.items():
+            if case.error:
+                console.print(f"{name} {case_name}: {case.error}", markup=False)
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """Write a result file, its folder included."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document, indent=1) + "\n")
+
+
+def plot(path: Path, results: Mapping[str, Mapping[str, Case]], title: str) -> bool:
+    """Bars of every rate, relative to the slowest PACS that can do the case; SVG or PNG by the suffix.
+
+    returns: False if matplotlib (the ``bench`` extra) is not installed
+    """
+    try:
+        import matplotlib as mpl  # noqa: PLC0415 - an optional extra
+
+        mpl.use("Agg")
+        from matplotlib import pyplot as plt  # noqa: PLC0415
+    except ImportError:
+        return False
+    names = list(results)
+    rates = {
+        case: {name: value for name in names if (value := _rate_of(results[name], case))}
+        for case in dict.fromkeys(case for cases in results.values() for case in cases)
+    }
+    cases = [case for case, values in rates.items() if values]
+    figure, axes = plt.subplots(figsize=(9, 1 + 0.22 * len(cases) * (len(names) + 1)), layout="constrained")
+    height = 0.8 / len(names)
+    for rank, name in enumerate(names):
+        rows = [row for row, case in enumerate(cases) if name in rates[case]]
+        shown = [rates[cases[row]][name] for row in rows]
+        relative = [rates[cases[row]][name] / min(rates[cases[row]].values()) for row in rows]
+        places = [row + (rank - (len(names) - 1) / 2) * height for row in rows]
+        bars = axes.barh(places, relative, height, label=name)
+        axes.bar_label(bars, [f" {value:,.0f}" for value in shown], fontsize="x-small")
+    axes.set_yticks(range(len(cases)), cases)
+    axes.invert_yaxis()
+    axes.set_xscale("log")
+    axes.set_xlabel("rate, times the slowest (the figure at the bar: per second)")
+    axes.set_title(title)
+    axes.legend(fontsize="small")
+    axes.spines[["top", "right"]].set_visible(False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+    plt.close(figure)
+    return True
+
+
+def _rate_of(cases: Mapping[str, Case], name: str) -> float | None:
+    return rate(cases[name]) if name in cases else None
