@@ -26,6 +26,7 @@ from supervisors.postgres_folder import (
     initialise,
     major_of,
     running,
+    sweep_drafts,
 )
 from supervisors.postgres_programs import environment, find_programs
 from supervisors.postgres_socket import dsn, socket_folder
@@ -79,6 +80,7 @@ class EmbeddedPostgres:
                 await self._stop(process)
 
     async def _start(self) -> subprocess.Popen[bytes]:
+        sweep_drafts(self.data)
         major = major_of(self.folder)
         programs = await find_programs(major)
         if major is None:

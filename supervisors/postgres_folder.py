@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -20,6 +21,7 @@ from supervisors.postgres_programs import Programs, environment
 
 DATABASE: Final = "pacs"
 ROLE: Final = "pacs"
+_DRAFT: Final = "postgres.new-"
 _INITDB_LIMIT_S: Final = 120.0
 _OLD_SERVER_FAST_S: Final = 10.0
 _OLD_SERVER_NOW_S: Final = 3.0
@@ -83,14 +85,19 @@ def major_of(folder: Path) -> int | None:
         raise ConfigError(f"server.data: cannot read {folder / 'PG_VERSION'}: {error}") from None
 
 
+def sweep_drafts(data: Path) -> None:
+    """Remove what kills in the middle of ``initialise`` left."""
+    for half in data.glob(_DRAFT + "*"):
+        shutil.rmtree(half, ignore_errors=True)
+
+
 async def initialise(folder: Path, programs: Programs) -> None:
     """Make the data folder, with database and role, durable before it gets its name.
 
     raises: Unavailable if initdb fails
     """
-    draft = folder.with_name(folder.name + ".new")
-    shutil.rmtree(draft, ignore_errors=True)  # half of one, from a kill in the middle
-    draft.mkdir(mode=0o700)
+    # A name of its own: an initdb that was killed with its server may still be tidying up after itself.
+    draft = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=folder.parent))
     hand_over(draft, programs)
     locale = ["--locale=C.UTF-8"]
     if programs.major >= 17:

@@ -21,15 +21,15 @@ def socket_folder(data: Path) -> Path:
     ``DATA/postgres-run`` where that is short enough, else one in the temporary folder, noted in ``DATA``.
     raises: OSError
     """
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder = data / "postgres-run"
     if fits(folder):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
         return folder
     record = data / _RECORD
     remembered = Path(record.read_text(encoding="utf-8")) if record.exists() else None
     if remembered is not None and fits(remembered) and _is_private(remembered):
         return remembered
-    data.mkdir(mode=0o700, parents=True, exist_ok=True)
     parent = tempfile.gettempdir() if fits(Path(tempfile.gettempdir()) / "pacs-12345678") else "/tmp"  # noqa: S108
     made = Path(tempfile.mkdtemp(prefix="pacs-", dir=parent))
     draft = record.with_suffix(".new")
