@@ -25,6 +25,8 @@ MIN_PDV_LENGTH: Final = 2
 COMMAND: Final = 1
 LAST: Final = 2
 
+DEFAULT_PDU_BYTES: Final = 128 * 1024
+"""Maximum length that we offer, and the most we send, unless told otherwise."""
 MIN_PEER_PDU_BYTES: Final = 128
 """Smallest maximum length that we send to: below it, one message becomes a flood of PDUs."""
 
