@@ -100,9 +100,6 @@ class NodePage:
     def associations(self, slot: int) -> int:
         return int(self._counters[slot][_ASSOCIATIONS])
 
-    def total_associations(self) -> int:
-        return sum(int(counters[_ASSOCIATIONS]) for counters in self._counters)
-
     def enter(self, address: str) -> int:
         """Take a place for a connection; its number, or -1 when the worker has none left."""
         slot = self._slot(None)
@@ -121,11 +118,19 @@ class NodePage:
         self._addresses[slot][place] = self._titles[slot][place] = 0
         self._counters[slot][_ASSOCIATIONS] -= 1
 
-    def from_address(self, address: str) -> int:
-        mark = fingerprint(address)
-        return sum(part.tolist().count(mark) for part in self._addresses)
+    def established(self) -> int:
+        """Associations of the whole node; connections that have not asked for one yet do not count."""
+        return sum(len(part) - part.tolist().count(0) for part in self._titles)
 
-    def from_title(self, ae_title: str) -> int:
+    def established_from(self, address: str) -> int:
+        mark = fingerprint(address)
+        return sum(
+            place == mark and title != 0
+            for addresses, titles in zip(self._addresses, self._titles, strict=True)
+            for place, title in zip(addresses.tolist(), titles.tolist(), strict=True)
+        )
+
+    def established_by(self, ae_title: str) -> int:
         mark = fingerprint(ae_title)
         return sum(part.tolist().count(mark) for part in self._titles)
 

@@ -19,6 +19,8 @@ from protocols.dataset.scan import scan
 from protocols.errors import DataSetMismatch, OutOfResources
 from protocols.messages.archive import IndexInstance, IndexMessage, IngestMessage, Stored, StoreObject
 
+PATIENT_ID = 0x00100020
+
 
 class IngestWriter:
     """backlog: instances that may wait for the index; beyond it StoreObject is refused with A700H."""
@@ -50,7 +52,9 @@ class IngestWriter:
             self.progress.page.count_answered()
             # Without waiting: a cancelled caller must still hand on what is durable. The mailbox is larger than the backlog.
             self.index.tell_nowait(IndexInstance(IndexEntry(scanned, stored), order.address))
-        return Stored(scanned.sop_instance_uid, stored.digest)
+        return Stored(
+            scanned.sop_instance_uid, scanned.study_instance_uid, scanned.values.get(PATIENT_ID, ""), stored.digest
+        )
 
 
 def check_instance(order: StoreObject, custom: dict[int, str], head: memoryview, complete: bool) -> ScannedInstance:

@@ -7,6 +7,7 @@ A-ABORT, refusals in a response with their status, our own bugs in an A-ABORT an
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 
 import trio
@@ -16,7 +17,7 @@ from pacs_actors.dicom.facilities import Facilities
 from pacs_actors.dicom.link import Aborted, DicomLink, Incoming, Released
 from pacs_actors.dicom.wire import PeerGone, PeerSilent, Wire
 from pacs_actors.operations import logs
-from protocols.dimse.commands import Command, encode_command
+from protocols.dimse.commands import DATA_SET, NO_DATA_SET, RESPONSE, Command, encode_command
 from protocols.errors import PacsError, PeerError
 from protocols.messages.status import AssociationStatus
 from protocols.ul.association import Event, Side, UpperLayer, abort_pdu
@@ -58,12 +59,18 @@ class Association:
         self.doing = "connecting"
         self.began = trio.current_time()
         self.requests = self.stored = 0
+        self.transfers: Counter[tuple[str, str]] = Counter()  # instances stored, by study and patient, for the audit
         self.draining = False
         self._idle_scope: trio.CancelScope | None = None
+        self._life = trio.CancelScope()
 
     # -- life -----------------------------------------------------------------------------------------------------------------
     async def run(self) -> None:
         """Serve the peer until it is gone. Raises nothing but cancellation."""
+        with self._life:
+            await self._run()
+
+    async def _run(self) -> None:
         linger_s = 0.0
         try:
             self.upper_layer.fire(Event.TRANSPORT_INDICATED)
@@ -103,6 +110,8 @@ class Association:
             linger_s = _LINGER_S
         finally:
             with trio.CancelScope(shield=True):
+                for (study, patient_id), instances in self.transfers.items():
+                    await self.facilities.audit.stored(self, study, patient_id, instances)
                 await self.wire.close(linger_s=linger_s)
 
     async def _abort(self, error: PacsError | None) -> None:
@@ -130,7 +139,7 @@ class Association:
         assert isinstance(request, AssociateRequest)
         self.upper_layer.received(kind)
         self.calling_ae, self.called_ae = request.calling_ae, request.called_ae
-        answer = self.facilities.negotiate(request, self.address, self.wire.peer_certificate_names(), self.place)
+        answer = self.facilities.negotiate(request, self.address, self.wire.peer_certificate_names())
         if isinstance(answer, Turned | AssociateReject):
             self.upper_layer.fire(Event.REJECT)
             why = answer.why if isinstance(answer, Turned) else "refused by negotiation"
@@ -176,9 +185,17 @@ class Association:
         command = incoming.command
         if command.has_data_set:
             await self.link.skip_data_set(incoming.context_id)
-        if command.command_field & 0x8000 or command.command_field == 0x0FFF:
+        if command.is_response or command.command_field == 0x0FFF:
             return  # a response, or a cancel of something that has ended
         await self.respond(incoming, UNRECOGNIZED_OPERATION, comment="operation not supported")
+
+    @property
+    def established(self) -> bool:
+        return self.upper_layer.established
+
+    def evict(self) -> None:
+        """Close a connection that has not asked for an association, to make room for one that may."""
+        self._life.cancel()
 
     def drain(self) -> None:
         """End the association when the peer leaves it idle for a second."""
@@ -196,13 +213,13 @@ class Association:
         """The response to a request, with the fields that every service shares."""
         request = incoming.command
         response = Command(
-            command_field=request.command_field | 0x8000,
+            command_field=request.command_field | RESPONSE,
             message_id_responded_to=request.message_id,
             affected_sop_class_uid=request.affected_sop_class_uid or request.requested_sop_class_uid,
             affected_sop_instance_uid=request.affected_sop_instance_uid or request.requested_sop_instance_uid,
             status=status,
             error_comment=comment[:64] if comment else None,
-            has_data_set=data_set is not None,
+            data_set_type=DATA_SET if data_set is not None else NO_DATA_SET,
         )
         await self.link.send_message(incoming.context_id, encode_command(response), data_set)
 

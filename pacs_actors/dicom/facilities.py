@@ -50,7 +50,7 @@ class Facilities:
         )
 
     def negotiate(
-        self, request: AssociateRequest, address: str, certificate_names: tuple[str, ...], place: int
+        self, request: AssociateRequest, address: str, certificate_names: tuple[str, ...]
     ) -> Turned | AssociateReject | tuple[AssociateAccept, Negotiated, Grant]:
         """Decide on an association request: who it is, what it may, what both ends can do."""
         limit = self.settings.dicom
@@ -62,8 +62,9 @@ class Facilities:
             verdict = answer(request, Policy(ae_titles=None, service=lambda _: None))
             return verdict if isinstance(verdict, AssociateReject) else grant
         if (
-            self.page.total_associations() > limit.max_associations
-            or self.page.from_title(request.calling_ae) >= limit.max_associations_per_ae
+            self.page.established() >= limit.max_associations
+            or self.page.established_by(request.calling_ae) >= limit.max_associations_per_ae
+            or self.page.established_from(address) >= limit.max_associations_per_address
         ):
             return TOO_MANY
         policy = Policy(

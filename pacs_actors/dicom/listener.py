@@ -24,6 +24,7 @@ from pacs_actors.operations import logs
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _PAUSE_S = 0.5
 _YIELD_S = 0.002
+_IDLE_PER_ADDRESS = 64
 
 
 class Listener:
@@ -78,17 +79,24 @@ class Listener:
         return accepted, str(peer[0])
 
     def _begin(self, nursery: trio.Nursery, accepted: socket.socket, address: str) -> None:
-        limit, page = self.facilities.settings.dicom, self.facilities.page
-        place = -1
-        if page.from_address(address) < limit.max_associations_per_address:
-            place = page.enter(address)
+        """Give a connection a place. Idle ones make room: the oldest that has not asked for an association goes first."""
+        idle = [one for one in self.associations if not one.established and one.address == address]
+        if len(idle) >= _IDLE_PER_ADDRESS:
+            self._evict(idle)
+        place = self.facilities.page.enter(address)
         if place < 0:
-            self.turned_away += 1
-            logs.warning("connection_turned_away", address=address)
+            self._evict([one for one in self.associations if not one.established])
             accepted.close()
             return
         self.accepted += 1
         nursery.start_soon(self._serve, accepted, address, place)
+
+    def _evict(self, idle: list[Association]) -> None:
+        self.turned_away += 1
+        if idle:
+            oldest = min(idle, key=lambda one: one.began)
+            logs.warning("connection_evicted", address=oldest.address)
+            oldest.evict()
 
     async def _serve(self, accepted: socket.socket, address: str, place: int) -> None:
         association: Association | None = None

@@ -15,10 +15,9 @@ from msgspec import Struct
 from pacs_actors.archive.objects.buffers import Buffer, BufferPool
 from pacs_actors.dicom.link import DicomLink, pack_data_headers
 from pacs_actors.threads import NativePool
-from protocols.dimse.commands import Command, encode_command
+from protocols.dimse.commands import DATA_SET, Command, CommandField, encode_command
 from protocols.errors import PacsError
 
-C_STORE_REQUEST = 0x0001
 _HEADERS_BYTES = 12
 _FRAGMENTS_AT_ONCE = 512
 
@@ -85,12 +84,12 @@ class ObjectSender:
         outgoing = prepared.outgoing
         command = encode_command(
             Command(
-                command_field=C_STORE_REQUEST,
+                command_field=CommandField.C_STORE_RQ,
                 message_id=message_id,
                 affected_sop_class_uid=outgoing.sop_class_uid,
                 affected_sop_instance_uid=outgoing.sop_instance_uid,
                 priority=0,
-                has_data_set=True,
+                data_set_type=DATA_SET,
                 move_originator_ae=originator[0] if originator else None,
                 move_originator_message_id=originator[1] if originator else None,
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from protocols.dimse.commands import Command
+from protocols.dimse.commands import DATA_SET, NO_DATA_SET, Command
 
 SUCCESS: Final = 0x0000
 WARNING_FAILURES: Final = 0xB000
@@ -62,7 +62,7 @@ class SubOperations:
             completed=min(self.completed, _LARGEST_COUNT),
             failed=min(self.failed, _LARGEST_COUNT),
             warning=min(self.warning, _LARGEST_COUNT),
-            has_data_set=status != PENDING and bool(self.failed_uids),
+            data_set_type=DATA_SET if status != PENDING and self.failed_uids else NO_DATA_SET,
         )
 
     def final_status(self) -> int:

@@ -12,6 +12,8 @@ class Stored(Message, frozen=True):
     """The answer to StoreObject: the object is durable."""
 
     sop_instance_uid: str
+    study_instance_uid: str
+    patient_id: str
     digest: bytes
 
 
@@ -46,3 +48,20 @@ class FlushIndex(Ask[None], frozen=True):
 
 IngestMessage = StoreObject
 IndexMessage = IndexInstance | FlushIndex
+
+
+class AuditEvent(Message, frozen=True):
+    """Who did what to whose data (PS3.15 A.5): one row of the audit, never changed.
+
+    event:    association, store, query, retrieve, move, commit, refusal, conflict…
+    outcome:  success, warning, failure or refused
+    who:      AE title or user
+    """
+
+    event: str
+    outcome: str
+    who: str = ""
+    address: str = ""
+    patient_id: str = ""
+    uids: tuple[str, ...] = ()
+    details: dict[str, str | int] = {}

@@ -5,15 +5,12 @@ The data set goes from the socket into a staged object; an ingest writer makes i
 
 from __future__ import annotations
 
-import trio
-
 from pacs_actors.dicom.access import Right
 from pacs_actors.dicom.association import NOT_AUTHORIZED, Association
 from pacs_actors.dicom.link import Incoming
-from pacs_actors.dicom.wire import PeerGone, PeerSilent
 from pacs_actors.operations import logs
 from protocols.dimse.commands import store_response
-from protocols.errors import PeerError, Refusal, Unavailable
+from protocols.errors import Refusal, Unavailable
 from protocols.messages.archive import StoreObject
 
 SUCCESS = 0x0000
@@ -87,14 +84,13 @@ async def _store(
             order = StoreObject(
                 staging, sop_class_uid, sop_instance_uid, transfer_syntax_uid, association.calling_ae, association.address
             )
-            await facilities.ingest.ask(order, within_s=_WRITE_WITHIN_S)
+            done = await facilities.ingest.ask(order, within_s=_WRITE_WITHIN_S)
+            association.transfers[done.study_instance_uid, done.patient_id] += 1
             return SUCCESS, ""
     except Refusal as refusal:
         status, comment = refusal.dimse_status, str(refusal)
     except Unavailable as unavailable:
         status, comment = OUT_OF_RESOURCES, str(unavailable)
-    except (PeerError, PeerGone, PeerSilent, trio.Cancelled):
-        raise
     if not received:
         await link.skip_data_set(incoming.context_id)
     return status, comment

@@ -1,0 +1,217 @@
+"""The tree of a worker, on one page: who exists, who restarts whom, who starts first, who drains first.
+
+    worker
+    ├── ingest writers     one for one; serve one mailbox
+    ├── edge               one for one: DICOM listener, DICOM TLS listener, web
+    ├── status reporter
+    ├── schema keeper      returns when the database has our schema; what stands below waits for it
+    ├── auditor
+    ├── indexer
+    ├── recovery reader    returns when all that earlier processes stored is indexed
+    ├── query responders   one for one; serve one mailbox
+    └── commitment agent
+
+Images are accepted before PostgreSQL answers. Draining goes with the flow: listeners, writers, responders, indexer, auditor, web.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from pacs_actors import migrations
+from pacs_actors.archive.audit import Audit, Auditor
+from pacs_actors.archive.catalogue import Catalogue
+from pacs_actors.archive.custom import custom_attributes
+from pacs_actors.archive.indexer import Indexer
+from pacs_actors.archive.ingest_writer import IngestWriter
+from pacs_actors.archive.objects.buffers import BufferPool
+from pacs_actors.archive.objects.local import LocalObjectStore
+from pacs_actors.archive.progress import IndexProgress
+from pacs_actors.archive.query_responder import QueryResponder
+from pacs_actors.archive.recovery_reader import RecoveryReader
+from pacs_actors.database import Database
+from pacs_actors.dicom.access_book import AccessBook
+from pacs_actors.dicom.commitment_agent import CommitmentAgent
+from pacs_actors.dicom.facilities import Facilities
+from pacs_actors.dicom.listener import Listener
+from pacs_actors.dicom.services import SERVICES
+from pacs_actors.dicom.tls import server_context
+from pacs_actors.mail import Ready
+from pacs_actors.mail.mailbox import Mailbox
+from pacs_actors.node_page import ACCEPTING, NodePage
+from pacs_actors.operations import logs
+from protocols.errors import Unavailable
+from protocols.messages.archive import AuditEvent, IndexMessage, IngestMessage
+from supervisors.orders import WorkerOrders
+from supervisors.status_board import StatusBoard
+from supervisors.supervisor import Child, RestartLimit, one_for_one
+from web.app import create_app
+from web.server import serve
+
+_WRITERS_PER_THREAD = 2  # while one writer's object is on its way to the disk, the thread has another to prepare
+_SEND_BUFFERS = 16
+_SPARE_INDEX_PLACES = 2048
+_AUDIT_PLACES = 10_000
+_RETRY_S = 0.1
+
+
+class WorkerTree:
+    """drained: set once the tree has drained because it was asked to."""
+
+    def __init__(self, orders: WorkerOrders, page: NodePage) -> None:
+        self.orders, self.settings, self.page = orders, orders.settings, page
+        self.drained = False
+        self._drain_asked = trio.Event()
+
+    async def run(self) -> None:
+        """Run until drained. Raises RestartsExhausted when actors crash too often."""
+        settings, slot = self.settings, self.orders.slot
+        debt = max(0, self.page.answered(slot) - self.page.indexed(slot))
+        async with (
+            LocalObjectStore(Path(settings.server.data), slot, settings.storage) as store,
+            Database(self.orders.dsn, settings.database) as database,
+            trio.open_nursery() as nursery,
+        ):
+            self._plant(store, database, debt)
+            nursery.start_soon(self._drain, nursery.cancel_scope)
+            await self.root.run()
+            nursery.cancel_scope.cancel()
+
+    def drain(self) -> None:
+        self._drain_asked.set()
+
+    def _plant(self, store: LocalObjectStore, database: Database, debt: int) -> None:
+        settings, page = self.settings, self.page
+        limit = RestartLimit(settings.server.restart_crashes, settings.server.restart_window_s)
+        custom = custom_attributes(settings.index.custom_attributes)
+        backlog = settings.storage.backlog
+        self.ingest: Mailbox[IngestMessage] = Mailbox("ingest", 64)
+        self.index: Mailbox[IndexMessage] = Mailbox("index", backlog + _SPARE_INDEX_PLACES)
+        self.queries: Mailbox[Any] = Mailbox("queries", 256)
+        self.audits: Mailbox[AuditEvent] = Mailbox("audit", _AUDIT_PLACES)
+        self.web_ends = trio.Event()
+
+        catalogue = Catalogue(database, custom=custom)
+        progress = IndexProgress(page, store.current_batch)
+        progress.unrecovered_from = 0
+        audit = Audit(self.audits)
+        access = AccessBook(settings, catalogue)
+        facilities = Facilities(
+            settings, page, store, catalogue, progress, audit, self.ingest, self.queries,
+            access.policy, store.threads, BufferPool(_SEND_BUFFERS),
+        )  # fmt: skip
+        indexer = Indexer(settings.index, catalogue, store, progress, self.index)
+        writers = [
+            Child(
+                f"ingest writer {n}",
+                IngestWriter(store, progress, self.ingest, self.index, backlog=backlog, custom=custom).run,
+            )
+            for n in range(settings.storage.writer_threads * _WRITERS_PER_THREAD)
+        ]
+        responders = [
+            Child(f"query responder {n}", QueryResponder(settings, catalogue, progress, audit, self.queries).run)
+            for n in range(settings.index.responders)
+        ]
+        recovery = RecoveryReader(
+            self._slots_to_recover(store), catalogue, store, progress, self.index,
+            first_own_batch=store.current_batch(), debt=debt, custom=custom,
+        )  # fmt: skip
+        self.listeners = [Listener(socket.socket(fileno=self.orders.dicom_fd), facilities, SERVICES)]
+        if self.orders.dicom_tls_fd is not None:
+            sock = socket.socket(fileno=self.orders.dicom_tls_fd)
+            self.listeners.append(Listener(sock, facilities, SERVICES, tls=server_context(settings.tls)))
+        self.board = StatusBoard(
+            settings, page, store, database, catalogue, progress, indexer, self.listeners,
+            (self.ingest, self.index, self.queries, self.audits),
+        )  # fmt: skip
+
+        self.writers = one_for_one("ingest writers", limit, *writers)
+        self.edge = one_for_one(
+            "edge",
+            limit,
+            *(Child(name, one.run) for name, one in zip(("DICOM listener", "DICOM TLS listener"), self.listeners, strict=False)),
+            Child("accepting", self._say_accepting),
+            Child("web", self._serve_web),
+        )
+        self.indexing = Child("indexer", indexer.run)
+        self.auditing = Child("auditor", Auditor(catalogue, self.audits).run)
+        self.responding = one_for_one("query responders", limit, *responders)
+        self.root = one_for_one(
+            "worker",
+            limit,
+            self.writers,
+            self.edge,
+            Child("status reporter", self.board.run),
+            Child("schema keeper", _schema_keeper(database)),
+            self.auditing,
+            self.indexing,
+            Child("recovery reader", recovery.run),
+            Child("access book", access.run),
+            self.responding,
+            Child("commitment agent", CommitmentAgent(facilities).run),
+        )
+        self.board.root = self.root
+
+    def _slots_to_recover(self, store: LocalObjectStore) -> list[int]:
+        """Our own slot, and for the first worker those of workers that were there before there were fewer."""
+        own = self.orders.slot
+        return [own] + ([slot for slot in store.slots() if slot >= self.orders.workers] if own == 0 else [])
+
+    async def _say_accepting(self, *, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
+        if not self._drain_asked.is_set():
+            self.page.set_state(ACCEPTING)
+        task_status.started()
+
+    async def _serve_web(self, *, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
+        app = create_app(self.board, self.settings.web)
+        await serve(app, self.orders.web_fd, shutdown=self.web_ends, task_status=task_status)
+
+    async def _drain(self, everything: trio.CancelScope) -> None:
+        await self._drain_asked.wait()
+        logs.event("worker_drains", associations=sum(len(one.associations) for one in self.listeners))
+        with trio.move_on_after(self.settings.server.grace_s) as grace:
+            for listener in self.listeners:
+                listener.drain()
+            while any(listener.associations for listener in self.listeners):
+                await trio.sleep(0.01)
+            for mailbox, child in (
+                (self.ingest, self.writers),
+                (self.queries, self.responding),
+                (self.index, self.indexing),
+                (self.audits, self.auditing),
+            ):
+                mailbox.close()
+                await _until_drained(child)
+            self.web_ends.set()
+            await _until_drained(self.edge.children[-1])
+        if grace.cancelled_caught:
+            left = [vitals.name for _, vitals in self.root.walk() if vitals.state == "up"]
+            logs.warning("drain_cut_short", left=left)
+        self.drained = True
+        everything.cancel()
+
+
+async def _until_drained(child: Child) -> None:
+    """Until an actor's run has returned, or a supervisor's children's have."""
+    while any(vitals.state in ("up", "starting", "crashed") for depth, vitals in child.walk() if depth or not child.children):
+        await trio.sleep(0.005)
+
+
+def _schema_keeper(database: Database) -> Callable[..., Awaitable[None]]:
+    """Brings the database to our schema, as soon as there is one; then returns."""
+
+    async def run(*, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
+        while True:
+            try:
+                await database.run(migrations.migrate, within_s=600.0)
+                break
+            except Unavailable:
+                await trio.sleep(_RETRY_S)
+        task_status.started()
+
+    return run
