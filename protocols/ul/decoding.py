@@ -32,6 +32,8 @@ _U16: Final = Layout(">H").unpack_from
 _U32: Final = Layout(">I").unpack_from
 _TWO_U16: Final = Layout(">HH").unpack_from
 
+_UID_CHARACTERS: Final = "0123456789."
+
 _Span = tuple[int, int]
 C = TypeVar("C", ProposedContext, AcceptedContext)
 
@@ -108,6 +110,8 @@ def _associate_items(
             if application_context is not None:
                 raise _invalid("two application contexts", "PS3.8 9.3.2.1")
             application_context = _text(data, start, end)
+            if application_context.strip(_UID_CHARACTERS):
+                raise _invalid("the application context is no UID", "PS3.8 9.3.2.1")
         elif item_type == 0x50:
             if user is not None:
                 raise _invalid("two user information items", "PS3.8 9.3.2.3")
