@@ -48,7 +48,7 @@ class IngestWriter:
         with self.progress.writing():
             check = partial(check_instance, order, self.custom)
             stored, scanned = await self.store.commit(order.staged, check)
-            self.progress.stored(stored.key)
+            self.progress.stored(stored.key, stored.size_bytes)
             self.progress.page.count_answered()
             # Without waiting: a cancelled caller must still hand on what is durable. The mailbox is larger than the backlog.
             self.index.tell_nowait(IndexInstance(IndexEntry(scanned, stored), order.address))

@@ -31,6 +31,7 @@ class IndexProgress:
         self._writing: Counter[int] = Counter()
         self._waiting: Counter[int] = Counter()
         self.unrecovered_from: int | None = None
+        self.stored_instances = self.stored_bytes = 0
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -44,8 +45,10 @@ class IndexProgress:
             if not self._writing[floor]:
                 del self._writing[floor]
 
-    def stored(self, key: str) -> None:
+    def stored(self, key: str, size_bytes: int) -> None:
         self._waiting[batch_of(key)] += 1
+        self.stored_instances += 1
+        self.stored_bytes += size_bytes
 
     def indexed(self, key: str) -> None:
         batch = batch_of(key)

@@ -20,7 +20,7 @@ from protocols.messages.archive import IngestMessage
 from protocols.ul import sop_classes
 from protocols.ul.association import Side
 from protocols.ul.model import AssociateAccept, AssociateReject, AssociateRequest
-from protocols.ul.negotiation import Negotiated, Policy, QuerySupport, Service, answer, negotiated
+from protocols.ul.negotiation import Negotiated, Policy, QuerySupport, Service, answer, interpret
 
 QUERY_SUPPORT = QuerySupport(relational=True, combined_datetime=True, fuzzy=True)
 
@@ -76,7 +76,7 @@ class Facilities:
         verdict = answer(request, policy)
         if isinstance(verdict, AssociateReject):
             return verdict
-        return verdict, negotiated(request, verdict, Side.ACCEPTOR, limit.max_pdu_bytes), grant
+        return verdict, interpret(request, verdict, side=Side.ACCEPTOR, max_pdu_bytes=limit.max_pdu_bytes), grant
 
     def _service(self, grant: Grant, uid: str) -> Service | None:
         """What we do with an abstract syntax for a peer that has this grant."""

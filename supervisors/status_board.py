@@ -1,0 +1,145 @@
+"""Status reporter: puts this worker's status on the shared page, and reads all workers' for the web front end."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import trio
+
+from config.settings import Settings
+from pacs_actors.archive.catalogue import Catalogue
+from pacs_actors.archive.indexer import Indexer
+from pacs_actors.archive.objects.local import LocalObjectStore
+from pacs_actors.archive.progress import IndexProgress
+from pacs_actors.database import Database
+from pacs_actors.dicom.listener import Listener
+from pacs_actors.mail import Ready
+from pacs_actors.mail.mailbox import Mailbox
+from pacs_actors.node_page import ACCEPTING, DOWN, DRAINING, STARTING, NodePage
+from protocols.messages.status import ActorStatus, MailboxStatus, NodeStatus, StudySummary, WorkerStatus
+from supervisors.supervisor import Child
+
+_STATES = {DOWN: "down", STARTING: "starting", ACCEPTING: "accepting", DRAINING: "draining"}
+_MOST_ASSOCIATIONS_SHOWN = 128
+_STUDIES_SHOWN = 20
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_DECODE = msgspec.json.Decoder(WorkerStatus).decode
+
+
+class StatusBoard:
+    """root: the worker's tree, set once it is drawn."""
+
+    root: Child
+
+    def __init__(
+        self,
+        settings: Settings,
+        page: NodePage,
+        store: LocalObjectStore,
+        database: Database,
+        catalogue: Catalogue,
+        progress: IndexProgress,
+        indexer: Indexer,
+        listeners: Sequence[Listener],
+        mailboxes: Sequence[Mailbox[Any]],
+    ) -> None:
+        self.settings, self.page, self.store, self.database, self.catalogue = settings, page, store, database, catalogue
+        self.progress, self.indexer, self.listeners, self.mailboxes = progress, indexer, listeners, mailboxes
+        self.began = trio.current_time()
+        self.indexing = False
+        self._lag_ms = 0.0
+
+    async def run(self, *, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
+        self.page.publish(self._own())
+        task_status.started()
+        while True:
+            wanted = trio.current_time() + self.settings.web.live_interval_s
+            await trio.sleep_until(wanted)
+            self._lag_ms = round((trio.current_time() - wanted) * 1e3, 1)
+            self.indexing = self.database.down_because is None
+            self.page.publish(self._own())
+
+    # -- what the web asks ----------------------------------------------------------------------------------------------------
+    def node(self) -> NodeStatus:
+        workers = []
+        for slot in range(self.page.workers):
+            data = self.page.snapshot(slot)
+            if data is not None:
+                workers.append(msgspec.structs.replace(_DECODE(data), state=_STATES.get(self.page.state(slot), "down")))
+        dicom = self.settings.dicom
+        return NodeStatus(time.time(), dicom.ae_title, f"{dicom.host}:{dicom.port}", tuple(workers), ())
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether images are accepted on this node and PostgreSQL answers, so that they can be found."""
+        why_not = self._why_not()
+        if not why_not and self.database.down_because is not None:
+            why_not = "the database does not answer; images are accepted up to the backlog"
+        return not why_not, why_not
+
+    async def last_studies(self) -> tuple[StudySummary, ...]:
+        return tuple(await self.catalogue.recent_studies(_STUDIES_SHOWN))
+
+    # -- what the page gets ---------------------------------------------------------------------------------------------------
+    def _why_not(self) -> str:
+        state = self.page.state(self.page.slot or 0)
+        if state != ACCEPTING:
+            return _STATES[state]
+        health = self.store.health
+        if not health.healthy:
+            return f"read-only: {health.failure}"
+        if health.free_bytes <= 0:
+            return "no space left for images"
+        if self.progress.backlog >= self.settings.storage.backlog:
+            return "the index is too far behind"
+        return ""
+
+    def _own(self) -> WorkerStatus:
+        health = self.store.health
+        why_not = self._why_not()
+        associations = [association.status() for listener in self.listeners for association in listener.associations]
+        slot = self.page.slot or 0
+        return WorkerStatus(
+            slot=slot,
+            pid=os.getpid(),
+            state=_STATES.get(self.page.state(slot), "down"),
+            uptime_s=round(trio.current_time() - self.began, 1),
+            accepting=not why_not,
+            why_not=why_not,
+            indexing=self.database.down_because is None,
+            memory_bytes=_memory_bytes(),
+            stored_instances=self.progress.stored_instances,
+            stored_bytes=self.progress.stored_bytes,
+            indexed_instances=self.indexer.instances,
+            duplicates=self.indexer.duplicates,
+            conflicts=self.indexer.conflicts,
+            backlog=self.progress.backlog,
+            free_bytes=health.free_bytes,
+            loop_lag_ms=self._lag_ms,
+            counters={
+                "connections": sum(listener.accepted for listener in self.listeners),
+                "turned_away": sum(listener.turned_away for listener in self.listeners),
+                "index_batches": self.indexer.batches,
+                "buffers_free": health.buffers.free,
+                "native_threads_busy": health.threads.busy,
+                "database_connects": self.database.connects,
+            },
+            associations=tuple(associations[:_MOST_ASSOCIATIONS_SHOWN]),
+            actors=tuple(
+                ActorStatus(depth, vitals.name, vitals.state, vitals.restarts, vitals.crashes, vitals.last_crash)
+                for depth, vitals in self.root.walk()
+            ),
+            mailboxes=tuple(
+                msgspec.convert(mailbox.statistics(), MailboxStatus, from_attributes=True) for mailbox in self.mailboxes
+            ),
+        )
+
+
+def _memory_bytes() -> int:
+    """Resident memory without what is shared."""
+    fields = Path("/proc/self/statm").read_bytes().split()
+    return (int(fields[1]) - int(fields[2])) * _PAGE_BYTES
