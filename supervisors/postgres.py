@@ -15,7 +15,7 @@ import trio
 from config.settings import DatabaseSettings
 from pacs_actors.mail import Ready
 from pacs_actors.operations import logs
-from protocols.errors import ConfigError
+from protocols.errors import ConfigError, Unavailable
 from supervisors.child_process import end_now, lines, spawn, wait_exit, wait_gone_within
 from supervisors.postgres_folder import (
     DATABASE,
@@ -37,7 +37,7 @@ _IMMEDIATE_STOP_S: Final = 5.0
 _REMEMBERED_LINES: Final = 8
 
 
-class PostgresDied(Exception):
+class PostgresDied(Unavailable):
     """The server process ended without being asked to, or did not start."""
 
 
