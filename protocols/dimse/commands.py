@@ -110,6 +110,8 @@ def decode_command(data: bytes | bytearray | memoryview) -> Command:
 
     raises:  PeerError if it is no command set, or lacks what its command cannot do without
     """
+    if len(data) > MAX_COMMAND_BYTES:
+        raise invalid(f"a command set of {len(data)} bytes", "PS3.7 6.3")
     data = bytes(data)
     command = _store_request(data)
     return _any_command(data) if command is None else command
@@ -177,8 +179,6 @@ _NEEDS: Final[dict[int, tuple[str, ...]]] = {
 
 
 def _any_command(data: bytes) -> Command:
-    if len(data) > MAX_COMMAND_BYTES:
-        raise invalid(f"a command set of {len(data)} bytes", "PS3.7 6.3")
     found = read_elements(data)
     field = found.get("command_field", 0)
     needs = _RESPONSE_NEEDS if field & RESPONSE else _NEEDS.get(field, ("message_id",))

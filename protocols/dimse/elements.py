@@ -16,7 +16,7 @@ _HEAD: Final = Layout("<HHI")
 _US: Final = Layout("<HHIH").pack
 _U32: Final = Layout("<I").pack
 _TAG: Final = Layout("<HH")
-_LARGEST_TEXT: Final = {"UI": MAX_COMMAND_BYTES // 4, "AE": 16, "LO": 64}
+_LARGEST_TEXT: Final = {"UI": MAX_COMMAND_BYTES, "AE": 16, "LO": 64}
 """In characters. An answer repeats the UIDs of its request, however long a peer made them."""
 
 
