@@ -82,7 +82,19 @@ class StatusBoard:
         return not why_not, why_not
 
     async def last_studies(self) -> tuple[StudySummary, ...]:
-        return tuple(await self.catalogue.recent_studies(_STUDIES_SHOWN))
+        studies = await self.catalogue.recent_studies(_STUDIES_SHOWN)
+        return tuple(
+            StudySummary(
+                study.study_instance_uid,
+                study.study_date,
+                study.modalities,
+                study.number_of_series,
+                study.number_of_instances,
+                study.received_at.isoformat(timespec="seconds"),
+                study.source,
+            )
+            for study in studies
+        )
 
     # -- what the page gets ---------------------------------------------------------------------------------------------------
     def _why_not(self) -> str:

@@ -29,6 +29,7 @@ from pacs_actors.archive.catalogue import Catalogue
 from pacs_actors.archive.custom import custom_attributes
 from pacs_actors.archive.indexer import Indexer
 from pacs_actors.archive.ingest_writer import IngestWriter
+from pacs_actors.archive.ledger import Ledger
 from pacs_actors.archive.objects.buffers import BufferPool
 from pacs_actors.archive.objects.local import LocalObjectStore
 from pacs_actors.archive.progress import IndexProgress
@@ -51,7 +52,7 @@ from supervisors.orders import WorkerOrders
 from supervisors.status_board import StatusBoard
 from supervisors.supervisor import Child, RestartLimit, one_for_one
 from web.app import create_app
-from web.server import serve
+from web.server import Server
 
 _WRITERS_PER_THREAD = 2  # while one writer's object is on its way to the disk, the thread has another to prepare
 _SEND_BUFFERS = 16
@@ -97,10 +98,11 @@ class WorkerTree:
         self.web_ends = trio.Event()
 
         catalogue = Catalogue(database, custom=custom)
+        ledger = Ledger(database)
         progress = IndexProgress(page, store.current_batch)
         progress.unrecovered_from = 0
         audit = Audit(self.audits)
-        access = AccessBook(settings, catalogue)
+        access = AccessBook(settings, ledger)
         facilities = Facilities(
             settings, page, store, catalogue, progress, audit, self.ingest, self.queries,
             access.policy, store.threads, BufferPool(_SEND_BUFFERS),
@@ -139,7 +141,7 @@ class WorkerTree:
             Child("web", self._serve_web),
         )
         self.indexing = Child("indexer", indexer.run)
-        self.auditing = Child("auditor", Auditor(catalogue, self.audits).run)
+        self.auditing = Child("auditor", Auditor(ledger, self.audits).run)
         self.responding = one_for_one("query responders", limit, *responders)
         self.root = one_for_one(
             "worker",
@@ -169,7 +171,7 @@ class WorkerTree:
 
     async def _serve_web(self, *, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
         app = create_app(self.board, self.settings.web)
-        await serve(app, self.orders.web_fd, shutdown=self.web_ends, task_status=task_status)
+        await Server(app, self.orders.web_fd, self.settings.web, self.web_ends).run(task_status=task_status)
 
     async def _drain(self, everything: trio.CancelScope) -> None:
         await self._drain_asked.wait()

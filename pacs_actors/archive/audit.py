@@ -10,7 +10,7 @@ from typing import Protocol
 
 import trio
 
-from pacs_actors.archive.catalogue import Catalogue
+from pacs_actors.archive.ledger import Ledger
 from pacs_actors.mail import Ready
 from pacs_actors.mail.mailbox import Envelope, Mailbox
 from pacs_actors.operations import logs
@@ -83,8 +83,8 @@ class Audit:
 
 
 class Auditor:
-    def __init__(self, catalogue: Catalogue, mailbox: Mailbox[AuditEvent]) -> None:
-        self.catalogue, self.mailbox = catalogue, mailbox
+    def __init__(self, ledger: Ledger, mailbox: Mailbox[AuditEvent]) -> None:
+        self.ledger, self.mailbox = ledger, mailbox
         self._batch: list[AuditEvent] = []
 
     async def run(self, *, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
@@ -102,7 +102,7 @@ class Auditor:
             except (trio.WouldBlock, trio.EndOfChannel):
                 pass
             try:
-                await self.catalogue.append_audit(self._batch)
+                await self.ledger.append_audit(self._batch)
                 self._batch = []
             except Unavailable:
                 await trio.sleep(_RETRY_S)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import trio
 
 from config.settings import Settings
-from pacs_actors.archive.catalogue import Catalogue
+from pacs_actors.archive.ledger import Ledger
 from pacs_actors.dicom.access import AccessPolicy, known_ae, policy
 from pacs_actors.mail import Ready
 from pacs_actors.operations import logs
@@ -18,8 +18,8 @@ _REREAD_S = 5.0
 
 
 class AccessBook:
-    def __init__(self, settings: Settings, catalogue: Catalogue) -> None:
-        self.settings, self.catalogue = settings, catalogue
+    def __init__(self, settings: Settings, ledger: Ledger) -> None:
+        self.settings, self.ledger = settings, ledger
         self._fixed = [known_ae(node) for node in settings.nodes]
         self._policy = policy(settings.dicom.ae_title, settings.dicom.promiscuous, self._fixed)
 
@@ -35,7 +35,7 @@ class AccessBook:
     async def reread(self) -> None:
         """Take in the database's nodes as they are now."""
         try:
-            stored = await self.catalogue.ae_nodes()
+            stored = await self.ledger.ae_nodes()
         except Unavailable:
             return
         known = {}

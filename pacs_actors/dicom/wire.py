@@ -65,8 +65,8 @@ class Wire:
         certificate = self.sock.getpeercert() or {}
         names: list[str] = []
         for relative in certificate.get("subject", ()):
-            names += [str(pair[1]) for pair in relative if pair[0] == "commonName"]  # type: ignore[misc,index]
-        names += [str(pair[1]) for pair in certificate.get("subjectAltName", ()) if pair[0] == "DNS"]  # type: ignore[misc,index]
+            names += [str(pair[1]) for pair in relative if pair[0] == "commonName"]
+        names += [str(pair[1]) for pair in certificate.get("subjectAltName", ()) if pair[0] == "DNS"]
         return tuple(names)
 
     def receive_nowait(self, view: memoryview) -> int:

@@ -71,17 +71,15 @@ class WorkerStatus(Struct, frozen=True):
 
 
 class StudySummary(Struct, frozen=True):
-    """A line of the list of last studies."""
+    """A line of the list of last studies. No patient's name, number or description: the page has no login yet."""
 
     study_instance_uid: str
-    patient_name: str
-    patient_id: str
     study_date: str
-    study_description: str
     modalities: str
     series: int
     instances: int
     received_at: str
+    source: str
 
 
 class NodeStatus(Struct, frozen=True):

@@ -40,7 +40,7 @@ async def serve(association: Association, incoming: Incoming) -> None:
     if status == SUCCESS:
         association.stored += 1
         await association.link.send_message(
-            incoming.context_id, store_response(command.message_id, sop_class_uid, sop_instance_uid, status)
+            incoming.context_id, store_response(command, status)
         )
     else:
         logs.warning("store_refused", uid=sop_instance_uid, status=f"{status:04X}", why=comment)

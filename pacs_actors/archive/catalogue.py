@@ -1,0 +1,269 @@
+"""The index in PostgreSQL: all SQL of the archive wing that writes, and what storage asks of it.
+
+Every method is one unit of work on ``Database``; all raise Unavailable when PostgreSQL is away or too slow.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from enum import Enum
+from typing import Final
+
+import asyncpg
+import msgspec
+from msgspec import Struct
+
+from pacs_actors.archive.batch import PATIENT_ID, Batch, GroupKey, arguments, cleaned, group
+from pacs_actors.archive.index_function import CALL_INDEX_FUNCTION
+from pacs_actors.database import Database
+from pacs_actors.operations import logs
+from protocols.dataset.record import IndexEntry
+
+_REMEMBERED_SERIES: Final = 4096
+_ATTEMPTS: Final = 4
+_UNKNOWN_SERIES: Final = "PA001"
+# A batch that lost a race runs again: the second time it finds what the winner made.
+_LOST_RACE: Final = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.UniqueViolationError)
+
+
+class OutcomeKind(Enum):
+    """What became of an entry."""
+
+    INDEXED = "indexed"
+    ALREADY = "already"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+
+
+class Outcome(Struct, frozen=True):
+    """What became of one entry.
+
+    first_key:        key of the object that holds the SOP Instance UID already (DUPLICATE: equal bytes;
+                      CONFLICT: others)
+    patient_mismatch: its study belongs to another patient; it is indexed under that study all the same
+    """
+
+    kind: OutcomeKind
+    first_key: str | None = None
+    patient_mismatch: bool = False
+
+
+class Totals(Struct, frozen=True):
+    """size_bytes: of the Part 10 files."""
+
+    patients: int = 0
+    studies: int = 0
+    series: int = 0
+    instances: int = 0
+    size_bytes: int = 0
+
+
+class RecentStudy(Struct, frozen=True):
+    """A line of the status page: no name of a patient."""
+
+    study_instance_uid: str
+    study_date: str
+    modalities: str
+    number_of_series: int
+    number_of_instances: int
+    received_at: datetime
+    source: str
+
+
+_INDEXED: Final = Outcome(OutcomeKind.INDEXED)
+_ANSWER: Final = msgspec.json.Decoder(list[tuple[int, OutcomeKind, str | None, bool]])
+
+
+class Catalogue:
+    """custom: tag -> VR of the attributes that are indexed besides the built-in ones."""
+
+    def __init__(self, database: Database, custom: Mapping[int, str] | None = None) -> None:
+        self.database, self.custom = database, custom or {}
+        # Series whose patient, study and series attributes this process has sent: their rows exist, nothing
+        # is deleted.
+        self._sent: OrderedDict[GroupKey, None] = OrderedDict()
+        self.retries = 0
+
+    async def index_batch(
+        self, entries: Sequence[IndexEntry], mark: tuple[int, int] | None = None
+    ) -> list[Outcome]:
+        """Make entries visible: all or none, in one round trip; again with the same entries changes nothing.
+
+        The first instance of a patient, study or series decides its attributes; later ones fill in what was
+        blank.
+        mark:    (slot, batch folder): everything of that slot in folders below is indexed once this returns
+        returns: an outcome for each entry, in their order
+        """
+        if not entries:
+            if mark is not None:
+                await self.set_mark(*mark)
+            return []
+        batch = group(entries)
+
+        async def unit(connection: asyncpg.Connection) -> str | None:
+            return await self._index(connection, batch, mark)
+
+        answer = await self.database.run(unit, urgent=True)
+        for key in batch.series:
+            self._sent[key] = None
+            self._sent.move_to_end(key)
+        while len(self._sent) > _REMEMBERED_SERIES:
+            self._sent.popitem(last=False)
+        outcomes = [_INDEXED] * len(entries)
+        if answer is not None:
+            for number, kind, first_key, mismatch in _ANSWER.decode(answer):
+                outcomes[number] = Outcome(kind, first_key, mismatch)
+        return outcomes
+
+    async def _index(
+        self, connection: asyncpg.Connection, batch: Batch, mark: tuple[int, int] | None
+    ) -> str | None:
+        with_groups = any(key not in self._sent for key in batch.series)
+        for attempt in range(_ATTEMPTS):
+            try:
+                sent = arguments(batch, self.custom, mark, with_groups=with_groups)
+                answer: str | None = await connection.fetchval(CALL_INDEX_FUNCTION, *sent)
+                return answer
+            except _LOST_RACE as lost:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+                self.retries += 1
+                logs.debug("index_batch_again", why=type(lost).__name__)
+            except (asyncpg.DataError, UnicodeEncodeError):
+                if attempt == _ATTEMPTS - 1:
+                    raise
+                logs.warning("index_batch_cleaned", instances=len(batch.entries))
+                batch = group([cleaned(entry) for entry in batch.entries])
+                with_groups = True
+            except asyncpg.PostgresError as error:
+                if error.sqlstate != _UNKNOWN_SERIES or with_groups:
+                    raise
+                with_groups = True  # the database was restored to an earlier state
+        raise AssertionError
+
+    async def quarantine(self, entry: IndexEntry, key: str, found: Outcome, address: str = "") -> None:
+        """Note an object that was set aside, with the audit event, in one transaction; again changes nothing.
+
+        key: where the object lies now
+        """
+        stored, uid = entry.stored, entry.scanned.sop_instance_uid
+
+        async def unit(connection: asyncpg.Connection) -> None:
+            async with connection.transaction():
+                noted = await connection.fetchval(
+                    """INSERT INTO quarantine (sop_instance_uid, object_key, first_key, digest, size_bytes,
+                    why, source,
+                        address) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+                    ON CONFLICT (object_key) DO NOTHING RETURNING id""",
+                    uid, key, found.first_key or "", stored.digest, stored.size_bytes, found.kind.value,
+                    stored.source, address,
+                )  # fmt: skip
+                if noted is not None:
+                    await _audit(connection, entry, found, address, "instance_quarantined", key)
+
+        await self.database.run(unit, urgent=True)
+
+    async def audit_conflict(
+        self, entry: IndexEntry, found: Outcome, address: str = "", *, what: str
+    ) -> None:
+        """Write an audit event about an entry that contradicts the index."""
+
+        async def unit(connection: asyncpg.Connection) -> None:
+            await _audit(connection, entry, found, address, what, entry.stored.key)
+
+        await self.database.run(unit, urgent=True)
+
+    async def known_keys(self, slot: int, batch: int) -> set[str]:
+        """The object keys of one batch folder that are indexed."""
+
+        async def unit(connection: asyncpg.Connection) -> set[str]:
+            rows = await connection.fetch(
+                "SELECT object_key FROM instances WHERE slot = $1 AND batch = $2", slot, batch
+            )
+            return {row[0] for row in rows}
+
+        return await self.database.run(unit)
+
+    async def mark(self, slot: int) -> int:
+        """Everything of the slot in batch folders below this number is indexed; 0 if nothing is known."""
+        return (await self.all_marks()).get(slot, 0)
+
+    async def all_marks(self) -> dict[int, int]:
+        async def unit(connection: asyncpg.Connection) -> dict[int, int]:
+            rows = await connection.fetch("SELECT slot, batch FROM ingest_mark")
+            return {row[0]: row[1] for row in rows}
+
+        return await self.database.run(unit)
+
+    async def set_mark(self, slot: int, batch: int, *, back: bool = False) -> None:
+        """Move a slot's mark; backwards only on purpose, for a rebuild of the index."""
+
+        async def unit(connection: asyncpg.Connection) -> None:
+            await connection.execute(
+                "INSERT INTO ingest_mark AS m (slot, batch) VALUES ($1, $2) "
+                "ON CONFLICT (slot) DO UPDATE SET batch = excluded.batch WHERE $3 OR m.batch < excluded.batch",
+                slot, batch, back,
+            )  # fmt: skip
+
+        await self.database.run(unit, urgent=True)
+
+    async def exists(self, references: Sequence[tuple[str, str]]) -> list[bool]:
+        """Storage commitment (PS3.4 J.3): is each (SOP Class UID, SOP Instance UID) stored here?"""
+        classes = [sop_class for sop_class, _ in references]
+        uids = [uid for _, uid in references]
+
+        async def unit(connection: asyncpg.Connection) -> list[bool]:
+            rows = await connection.fetch(
+                """SELECT EXISTS (
+                    SELECT FROM instances i WHERE i.sop_instance_uid = r.uid AND i.sop_class_uid = r.class)
+                FROM unnest($1::text[], $2::text[]) WITH ORDINALITY r (class, uid, ord) ORDER BY r.ord""",
+                classes, uids,
+            )  # fmt: skip
+            return [row[0] for row in rows]
+
+        return await self.database.run(unit)
+
+    async def totals(self) -> Totals:
+        async def unit(connection: asyncpg.Connection) -> Totals:
+            row = await connection.fetchrow(
+                """SELECT coalesce(sum(patients), 0)::bigint, coalesce(sum(studies), 0)::bigint,
+                    coalesce(sum(series), 0)::bigint, coalesce(sum(instances), 0)::bigint,
+                    coalesce(sum(size_bytes), 0)::bigint FROM archive_totals"""
+            )
+            return Totals(*row) if row is not None else Totals()
+
+        return await self.database.run(unit)
+
+    async def recent_studies(self, limit: int) -> list[RecentStudy]:
+        """The studies that began to arrive last, newest first."""
+
+        async def unit(connection: asyncpg.Connection) -> list[RecentStudy]:
+            rows = await connection.fetch(
+                "SELECT s.study_instance_uid, s.study_date, array_to_string(s.modalities_in_study, '\\'), "
+                "s.number_of_series, s.number_of_instances, i.received_at, i.source FROM studies s "
+                "JOIN LATERAL (SELECT received_at, source FROM instances WHERE series = "
+                "(SELECT min(e.id) FROM series e WHERE e.study = s.id) ORDER BY id LIMIT 1) i ON true "
+                "ORDER BY s.id DESC LIMIT $1",
+                limit,
+            )  # fmt: skip
+            return [RecentStudy(*row) for row in rows]
+
+        return await self.database.run(unit)
+
+
+async def _audit(
+    connection: asyncpg.Connection, entry: IndexEntry, found: Outcome, address: str, event: str, key: str
+) -> None:
+    scanned, stored = entry.scanned, entry.stored
+    details = {
+        "key": key, "first_key": found.first_key, "digest": stored.digest.hex(), "kind": found.kind.value,
+    }  # fmt: skip
+    await connection.execute(
+        """INSERT INTO audit_events (event, outcome, who, address, patient_id, uids, details)
+        VALUES ($1, $2, $3, $4, $5, $6, $7)""",
+        event, "warning", stored.source, address, scanned.values.get(PATIENT_ID, ""),
+        [scanned.study_instance_uid, scanned.series_instance_uid, scanned.sop_instance_uid],
+        msgspec.json.encode(details).decode(),
+    )  # fmt: skip
