@@ -4,8 +4,8 @@
     python -m bench.compare --runs 3 --seconds 5 --mix ct,mr,cr,us,mix --studies 20000
     python -m bench.compare --peers ours,orthanc --suite find
 
-Writes result.json and result.svg to --out and prints a table with ratios. Everything runs on loopback; servers
-that would listen on every address run only in a private network namespace (root, or user namespaces allowed).
+Writes result.json and result.svg to --out and prints a table with ratios. Everything runs on
+loopback; servers that would listen on every address run only in a private network namespace.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class Link:
             link.send(wire.associate_request(calling, called, proposals))
             kind, body = link.read_pdu()
             if kind == wire.ASSOCIATE_RJ:
-                result, source, reason = struct.unpack_from(">xBBB", body)
+                _, result, source, reason = bytes(body[:4]).ljust(4, b"\0")
                 raise PeerFailed(f"association rejected: result {result}, source {source}, reason {reason}")
             if kind != wire.ASSOCIATE_AC:
                 raise PeerFailed(f"PDU type {kind} in answer to an A-ASSOCIATE-RQ")
@@ -134,7 +134,8 @@ class Link:
         body = self._view[self._start + 6 : self._start + 6 + length]
         self._start += 6 + length
         if kind == wire.ABORT:
-            raise PeerFailed(f"the peer aborted: source {body[2]}, reason {body[3]}")
+            _, _, source, reason = bytes(body[:4]).ljust(4, b"\0")
+            raise PeerFailed(f"the peer aborted: source {source}, reason {reason}")
         return kind, body
 
     def _read_pdv(self) -> tuple[int, int, memoryview] | None:

@@ -32,7 +32,7 @@ class Peer:
     """How to run one server.
 
     program:       what has to be on PATH; None: it comes with us
-    command:       (folder, DICOM port, port of the C-MOVE destination) -> arguments; may write into the folder
+    command:       (folder, DICOM port, port of the C-MOVE destination) -> arguments; may write to the folder
     loopback_only: binds to 127.0.0.1 by itself
     loaders:       associations that may store at once without the server failing
     """

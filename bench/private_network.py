@@ -1,7 +1,7 @@
 """A network namespace with nothing but loopback, so that peers that listen on every address reach nobody.
 
-Orthanc and DCMTK cannot be told to bind to 127.0.0.1. The program starts itself again under ``unshare --net``,
-as root or in a user namespace of its own.
+Orthanc and DCMTK cannot be told to bind to 127.0.0.1. The program starts itself again under
+``unshare --net``, as root or in a user namespace of its own.
 """
 
 from __future__ import annotations

@@ -99,6 +99,7 @@ def plot(path: Path, results: Mapping[str, Mapping[str, Case]], title: str) -> b
         import matplotlib as mpl  # noqa: PLC0415 - an optional extra
 
         mpl.use("Agg")
+        from matplotlib import patches, ticker  # noqa: PLC0415
         from matplotlib import pyplot as plt  # noqa: PLC0415
     except ImportError:
         return False
@@ -108,21 +109,27 @@ def plot(path: Path, results: Mapping[str, Mapping[str, Case]], title: str) -> b
         for case in dict.fromkeys(case for cases in results.values() for case in cases)
     }
     cases = [case for case, values in rates.items() if values]
-    figure, axes = plt.subplots(figsize=(9, 1 + 0.22 * len(cases) * (len(names) + 1)), layout="constrained")
-    height = 0.8 / len(names)
-    for rank, name in enumerate(names):
-        rows = [row for row, case in enumerate(cases) if name in rates[case]]
-        shown = [rates[cases[row]][name] for row in rows]
-        relative = [rates[cases[row]][name] / min(rates[cases[row]].values()) for row in rows]
-        places = [row + (rank - (len(names) - 1) / 2) * height for row in rows]
-        bars = axes.barh(places, relative, height, label=name)
-        axes.bar_label(bars, [f" {value:,.0f}" for value in shown], fontsize="x-small")
-    axes.set_yticks(range(len(cases)), cases)
-    axes.invert_yaxis()
+    bars = sum(len(rates[case]) for case in cases)
+    figure, axes = plt.subplots(figsize=(9, 1.5 + 0.2 * bars), layout="constrained")
+    ticks, top = [], 0.0
+    for case in cases:
+        slowest = min(rates[case].values())
+        for row, (name, value) in enumerate(rates[case].items()):
+            drawn = axes.barh(top + row, value / slowest, 0.9, color=f"C{names.index(name)}")
+            axes.bar_label(drawn, [f" {value:,.0f}"], fontsize="x-small")
+        ticks.append(top + (len(rates[case]) - 1) / 2)
+        top += len(rates[case]) + 0.7
+    axes.set_yticks(ticks, cases)
+    axes.set_ylim(top, -1)
     axes.set_xscale("log")
-    axes.set_xlabel("rate, times the slowest (the figure at the bar: per second)")
-    axes.set_title(title)
-    axes.legend(fontsize="small")
+    axes.set_xlim(left=0.5)
+    axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}×")
+    axes.xaxis.set_minor_formatter("")
+    axes.set_xlabel("rate over the slowest that can do it; at the bars: requests or instances per second")
+    axes.set_title(title, fontsize="small")
+    keys = [patches.Patch(color=f"C{rank}") for rank in range(len(names))]
+    figure.legend(keys, names, loc="outside upper right", ncols=len(names), fontsize="small")
     axes.spines[["top", "right"]].set_visible(False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
