@@ -50,8 +50,8 @@ NUMBER_FORMATS: Final[dict[str, str]] = {
 }  # fmt: skip
 
 
-class Encoding(Struct, frozen=True):
-    """The byte layout of one data set, apart from deflation.
+class Encoding(Struct, frozen=True, eq=False):
+    """The byte layout of one data set, apart from deflation. There are three, told apart by identity.
 
     tag:             two 16-bit numbers: group, element
     implicit_header: group, element, 32-bit length
