@@ -12,14 +12,15 @@ from typing import Any
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.filewriter import write_dataset
 from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
 
 from config.settings import StorageSettings
 from pacs_actors.archive.objects.filesystem import FileSystem
 from pacs_actors.archive.objects.interface import Committed
 from pacs_actors.archive.objects.local import LocalObjectStore
 from protocols.dataset.record import ScannedInstance
+from protocols.dataset.scan import scan as header_scan
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT_LE = "1.2.840.10008.1.2.1"
@@ -43,18 +44,7 @@ def read_file(raw: bytes) -> Dataset:
 
 
 def scan(data: memoryview, transfer_syntax_uid: str, complete: bool) -> ScannedInstance:
-    """Stands for the header scan: pydicom's reading of the beginning."""
-    assert transfer_syntax_uid == EXPLICIT_LE
-    read = dcmread(BytesIO(bytes(data[:4096])), force=True, stop_before_pixels=True)
-    return ScannedInstance(
-        str(read.SOPClassUID),
-        str(read.SOPInstanceUID),
-        str(read.StudyInstanceUID),
-        str(read.SeriesInstanceUID),
-        transfer_syntax_uid,
-        "",
-        {},
-    )
+    return header_scan(data, transfer_syntax_uid, complete=complete)
 
 
 def whole(data: memoryview, complete: bool) -> bytes:
@@ -68,7 +58,11 @@ def length(data: memoryview, complete: bool) -> tuple[int, bool]:
 
 
 def open_store(
-    root: Path, slot: int = 0, system: FileSystem | None = None, clock: Callable[[], float] | None = None, **settings: int
+    root: Path,
+    slot: int = 0,
+    system: FileSystem | None = None,
+    clock: Callable[[], float] | None = None,
+    **settings: int,
 ) -> LocalObjectStore:
     settings = {"reserve_bytes": 0, "buffers": 4, "writer_threads": 2} | settings
     make = partial(LocalObjectStore, root, slot, StorageSettings(**settings), system=system)

@@ -165,20 +165,19 @@ async def test_a_discarded_object_leaves_nothing(tmp_path: Path) -> None:
 
 
 async def test_an_association_cancelled_in_the_middle_leaves_nothing(tmp_path: Path) -> None:
-    async with open_store(tmp_path) as store:
-        async with trio.open_nursery() as nursery:
+    async with open_store(tmp_path) as store, trio.open_nursery() as nursery:
 
-            async def receive() -> None:
-                with await store.stage(CT, UID, EXPLICIT_LE, "GONE") as staging:
-                    await staging.write(bytes(2 * BUFFER_BYTES))
-                    await trio.sleep_forever()
+        async def receive() -> None:
+            with await store.stage(CT, UID, EXPLICIT_LE, "GONE") as staging:
+                await staging.write(bytes(2 * BUFFER_BYTES))
+                await trio.sleep_forever()
 
-            for _ in range(3):
-                nursery.start_soon(receive)
-            while len(files_below(tmp_path / "tmp" / "0")) < 3 or store.threads.statistics.busy:
-                await trio.lowlevel.checkpoint()
-            await wait_all_tasks_blocked()
-            nursery.cancel_scope.cancel()
+        for _ in range(3):
+            nursery.start_soon(receive)
+        while len(files_below(tmp_path / "tmp" / "0")) < 3 or store.threads.statistics.busy:
+            await trio.lowlevel.checkpoint()
+        await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
     assert not files_below(tmp_path / "tmp" / "0")
     assert not files_below(tmp_path / "objects")
     assert store.health.buffers.free == store.health.buffers.total
@@ -391,7 +390,9 @@ async def test_two_processes_cannot_have_one_slot(tmp_path: Path) -> None:
         pass
 
 
-async def test_foreign_files_among_the_objects_are_not_listed(store: LocalObjectStore, tmp_path: Path) -> None:
+async def test_foreign_files_among_the_objects_are_not_listed(
+    store: LocalObjectStore, tmp_path: Path
+) -> None:
     stored, _ = await put(store, UID, b"x")
     (object_path(tmp_path, stored.key).parent / "README.dcm").write_bytes(b"x")
     assert store.keys(0, 0) == [stored.key]
