@@ -140,14 +140,17 @@ def _store_request(data: bytes) -> Command | None:
     ):
         return None
     try:
-        sop_class, sop_instance = data[20:class_end].decode("ascii"), data[start:].decode("ascii")
+        sop_class = data[20:class_end].decode("ascii").rstrip("\0 ")
+        sop_instance = data[start:].decode("ascii").rstrip("\0 ")
     except UnicodeDecodeError:
+        return None
+    if not sop_class or not sop_instance:
         return None
     return Command(
         command_field=field,
         message_id=message_id,
-        affected_sop_class_uid=sop_class.rstrip("\0 "),
-        affected_sop_instance_uid=sop_instance.rstrip("\0 "),
+        affected_sop_class_uid=sop_class,
+        affected_sop_instance_uid=sop_instance,
         data_set_type=data_set_type,
         priority=priority,
     )
@@ -182,7 +185,7 @@ def _any_command(data: bytes) -> Command:
     found = read_elements(data)
     field = found.get("command_field", 0)
     needs = _RESPONSE_NEEDS if field & RESPONSE else _NEEDS.get(field, ("message_id",))
-    missing = [name for name in (*_ALWAYS, *needs) if name not in found]
+    missing = [name for name in (*_ALWAYS, *needs) if found.get(name, "") == ""]
     if missing:
         raise invalid(f"command {field:04X}H without {', '.join(missing)}", "PS3.7 9.3")
     return Command(**found)

@@ -20,6 +20,11 @@ class QuerySupport(Struct, frozen=True):
     fuzzy: bool = False
     timezone: bool = False
 
+    @classmethod
+    def agreed(cls, reply: bytes) -> QuerySupport:
+        """What a reply promised: of ``Negotiated.extended``, where a C-FIND finds what it may do."""
+        return cls(*(byte == 1 for byte in reply[: len(cls.__struct_fields__)]))
+
     def reply(self, sop_class_uid: str, requested: bytes) -> bytes | None:
         """What was asked for and is done, as many bytes as were asked; None: no reply."""
         if sop_class_uid in FIND:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import struct
+import time
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -150,10 +152,28 @@ def test_every_hostile_stream_has_an_expectation() -> None:
 
 
 @with_files
+def test_ten_thousand_transfer_syntaxes_take_less_than_the_manifest_allows() -> None:
+    stream = (HOSTILE / "rq_10000_ts.bin").read_bytes()
+    began_s = time.process_time()
+    assert Acceptor().run(stream) == "waiting"
+    assert time.process_time() - began_s < 0.1
+
+
+@with_files
 def test_ten_thousand_echoes_in_one_go_are_all_read() -> None:
     acceptor = Acceptor()
     acceptor.run((HOSTILE / "echo_x10000_pipelined.bin").read_bytes())
     assert acceptor.commands == 10_000
+
+
+def test_the_longest_request_of_the_smallest_items_is_read_in_bounded_time() -> None:
+    head = struct.pack(">H2x16s16s32x", 1, b"ANY-SCP", b"FUZZ")
+    context = struct.pack(">BxHBxxx", 0x20, 65532, 1) + b"\x40\0\0\0" * 16382
+    contexts = b"".join(context[:4] + bytes((number,)) + context[5:] for number in (1, 3, 5))
+    began_s = time.process_time()
+    reply = answer(cast(AssociateRequest, decode(1, head + contexts)), POLICY)
+    assert time.process_time() - began_s < 0.5
+    assert reply == APPLICATION_CONTEXT_NOT_SUPPORTED
 
 
 @pytest.mark.parametrize("length", [0, 67, 256 * 1024 + 1, 0xFFFFFFFF])

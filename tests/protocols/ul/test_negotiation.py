@@ -240,6 +240,12 @@ def test_an_extended_reply_claims_only_what_was_asked_and_is_done(
     assert QuerySupport(relational=True, fuzzy=True).reply(uid, asked) == reply
 
 
+def test_what_was_agreed_is_read_back_from_the_reply() -> None:
+    done = QuerySupport(relational=True, fuzzy=True)
+    assert QuerySupport.agreed(done.reply(STUDY_ROOT_FIND, b"\1" * 7) or b"") == done
+    assert QuerySupport.agreed(b"") == QuerySupport()
+
+
 def test_extended_replies_go_only_to_accepted_classes() -> None:
     policy = replace(POLICY, extended=QuerySupport(relational=True).reply)
     asked = ask(
