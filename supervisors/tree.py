@@ -33,11 +33,9 @@ from pacs_actors.archive.ledger import Ledger
 from pacs_actors.archive.objects.buffers import BufferPool
 from pacs_actors.archive.objects.local import LocalObjectStore
 from pacs_actors.archive.progress import IndexProgress
-from pacs_actors.archive.query_responder import QueryResponder
 from pacs_actors.archive.recovery_reader import RecoveryReader
 from pacs_actors.database import Database
 from pacs_actors.dicom.access_book import AccessBook
-from pacs_actors.dicom.commitment_agent import CommitmentAgent
 from pacs_actors.dicom.facilities import Facilities
 from pacs_actors.dicom.listener import Listener
 from pacs_actors.dicom.services import SERVICES
@@ -115,10 +113,7 @@ class WorkerTree:
             )
             for n in range(settings.storage.writer_threads * _WRITERS_PER_THREAD)
         ]
-        responders = [
-            Child(f"query responder {n}", QueryResponder(settings, catalogue, progress, audit, self.queries).run)
-            for n in range(settings.index.responders)
-        ]
+        responders: list[Child] = []
         recovery = RecoveryReader(
             self._slots_to_recover(store), catalogue, store, progress, self.index,
             first_own_batch=store.current_batch(), debt=debt, custom=custom,
@@ -155,7 +150,6 @@ class WorkerTree:
             Child("recovery reader", recovery.run),
             Child("access book", access.run),
             self.responding,
-            Child("commitment agent", CommitmentAgent(facilities).run),
         )
         self.board.root = self.root
 
