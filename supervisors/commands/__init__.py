@@ -1,8 +1,8 @@
 """The subcommands, one file each.
 
-A file has ``register(commands)``, which adds a parser with ``set_defaults(run=…)``; ``run(arguments)`` returns
-the exit code. The parser's ``later`` adds options that take imports. Whatever is slow to import is imported in
-these two, so that ``pacs-actors --help`` stays quick.
+A file has ``register(commands)``, which adds a parser with ``set_defaults(run=…)``; ``run(arguments)`` gives
+the exit code. The parser's ``later`` adds options that take imports. Whatever is slow to import is imported
+in these two, so that ``pacs-actors --help`` stays quick.
 """
 
 from __future__ import annotations
