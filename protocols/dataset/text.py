@@ -24,33 +24,38 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _CONTROL_IN_PARAGRAPH: Final = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
-def clean(text: str, vr: str) -> str:
+def clean(text: str, vr: str, limit: int | None = None) -> str:
     """Trim and bound one attribute's decoded value so that any index or log can hold it.
 
     PS3.5 table 6.2-1: trailing padding goes; leading spaces go except in LT, ST, UT and UR; each of several
     values (separated by backslashes) is trimmed alone. Line ends and tabs become spaces except in LT, ST and
-    UT; other control characters become U+FFFD. Cut at 1,024 characters, 10,240 in LT, ST and UT.
+    UT; other control characters become U+FFFD. Cut at ``limit`` characters, otherwise at 1,024 (10,240 in LT,
+    ST and UT).
     """
     if vr in PARAGRAPH_VRS:
-        return _CONTROL_IN_PARAGRAPH.sub("\ufffd", text.rstrip(PADDING)[:MAX_LONG_TEXT])
-    text = text.rstrip(PADDING)[: 2 * MAX_TEXT]
-    if "\\" in text:
+        text = text.rstrip(PADDING)[: MAX_LONG_TEXT if limit is None else limit]
+        return _CONTROL_IN_PARAGRAPH.sub("\ufffd", text)
+    limit = MAX_TEXT if limit is None else limit
+    if len(text) <= limit and text.isprintable() and "\\" not in text and vr != "UR":
+        return text.strip(" ")
+    text = text.rstrip(PADDING)[: 2 * limit]
+    if "\\" in text and vr != "UR":
         values = [value.strip(PADDING) for value in text.split("\\")]
         text = "\\".join(values) if any(values) else ""
     elif vr != "UR":
         text = text.lstrip(" ")
-    return _CONTROL.sub(_replaced, text[:MAX_TEXT])
+    return _CONTROL.sub(_replaced, text[:limit])
 
 
 def _replaced(found: re.Match[str]) -> str:
     return " " if found[0] in "\t\n\f\r" else "\ufffd"
 
 
-def decode_text(raw: bytes, vr: str, specific_character_set: str) -> str:
-    """Decode and clean the value of an attribute with a text VR; never fails."""
+def decode_text(raw: bytes, vr: str, specific_character_set: str, limit: int | None = None) -> str:
+    """Decode and clean the value of an attribute with a text VR; never fails. See ``clean``."""
     if vr in CHARACTER_SET_VRS:
-        return clean(decode(raw, specific_character_set, person_name=vr == "PN"), vr)
-    return clean(raw.decode("latin-1"), vr)
+        return clean(decode(raw, specific_character_set, person_name=vr == "PN"), vr, limit)
+    return clean(raw.decode("latin-1"), vr, limit)
 
 
 def decode_numbers(raw: bytes, vr: str, encoding: Encoding) -> list[int | float]:
