@@ -12,6 +12,7 @@ from pacs_actors.archive.catalogue import Catalogue
 from pacs_actors.archive.objects.buffers import BufferPool
 from pacs_actors.archive.objects.interface import ObjectStore
 from pacs_actors.archive.progress import IndexProgress
+from pacs_actors.archive.transcoder import Transcoder
 from pacs_actors.dicom.access import TOO_MANY, AccessPolicy, Grant, Right, Turned
 from pacs_actors.mail.mailbox import Mailbox
 from pacs_actors.node_page import NodePage
@@ -41,10 +42,11 @@ class Facilities:
         access: Callable[[], AccessPolicy],
         native: NativePool,
         send_buffers: BufferPool,
+        transcoder: Transcoder,
     ) -> None:
         self.settings, self.page, self.store, self.catalogue = settings, page, store, catalogue
         self.progress, self.audit, self.ingest, self.queries = progress, audit, ingest, queries
-        self.access, self.native, self.send_buffers = access, native, send_buffers
+        self.access, self.native, self.send_buffers, self.transcoder = access, native, send_buffers, transcoder
         self.storage_classes = frozenset(
             {*sop_classes.STORAGE, *sop_classes.RETIRED_STORAGE, *settings.dicom.private_storage_classes}
         )

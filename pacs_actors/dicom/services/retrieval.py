@@ -1,0 +1,200 @@
+"""Retrieval as SCP: C-GET and C-MOVE (PS3.4 C.4.2, C.4.3).
+
+Both find the instances, then send them one C-STORE sub-operation after the other: C-GET on the association that asked, C-MOVE on one of
+our own to a known AE. Pending responses tell how far it is, about twice a second. A C-CANCEL is heeded between two sub-operations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import trio
+
+from pacs_actors.archive.catalogue import LocatedInstance
+from pacs_actors.archive.progress import wait_until_indexed
+from pacs_actors.dicom.access import KnownAe, Right
+from pacs_actors.dicom.association import NOT_AUTHORIZED, Association
+from pacs_actors.dicom.link import Aborted, Incoming
+from pacs_actors.dicom.outlet import Outlet, open_outlet
+from pacs_actors.dicom.sub_operations import (
+    CANCELLED,
+    PENDING,
+    WARNING_FAILURES,
+    SubOperations,
+)
+from pacs_actors.dicom.wire import PeerGone, PeerSilent
+from pacs_actors.operations import logs
+from protocols.dataset.identifier import IdentifierEncoder, decode_identifier
+from protocols.dimse.commands import CommandField, encode_command
+from protocols.errors import PacsError, PeerError, Refusal, Unavailable
+from protocols.ul.sop_classes import GET, MOVE
+
+UNABLE_TO_CALCULATE = 0xA701
+MOVE_DESTINATION_UNKNOWN = 0xA801
+UNABLE_TO_PROCESS = 0xC001
+FAILED_SOP_INSTANCE_UID_LIST = 0x00080058
+_PENDING_EVERY_S = 0.5
+
+
+class Retrieval:
+    """One C-GET or C-MOVE request at work.
+
+    cancelled: the peer asked to stop
+    """
+
+    def __init__(self, association: Association, incoming: Incoming, located: Sequence[LocatedInstance]) -> None:
+        self.association, self.incoming, self.located = association, incoming, located
+        self.counts = SubOperations(len(located))
+        self.response_field = incoming.command.command_field | 0x8000
+        self.cancelled = False
+        self._told_at = trio.current_time()
+
+    async def run(self, outlet: Outlet) -> None:
+        """Send everything through the outlet; stop when cancelled or when the outlet is gone."""
+        for index, instance in enumerate(self.located):
+            if self.cancelled:
+                return
+            await self._tell_pending()
+            try:
+                status = await outlet.store(instance)
+            except (PeerGone, PeerSilent, Aborted, PeerError) as gone:
+                if outlet.link is self.association.link:
+                    raise  # C-GET: there is nobody left to answer
+                logs.warning("sub_association_lost", to=outlet.name, why=str(gone))
+                self.counts.give_up([one.sop_instance_uid for one in self.located[index:]])
+                return
+            self.counts.count(instance.sop_instance_uid, status)
+            if outlet.cancel_asked:
+                self.cancelled = True
+
+    async def _tell_pending(self) -> None:
+        now = trio.current_time()
+        if now - self._told_at >= _PENDING_EVERY_S:
+            self._told_at = now
+            await self._respond(PENDING)
+
+    async def finish(self) -> None:
+        """The final response, with the list of what failed."""
+        counts = self.counts
+        if self.cancelled and counts.remaining:
+            status = CANCELLED
+        else:
+            status = counts.final_status()
+        await self._respond(status)
+        outcome = "success" if not counts.failed else "warning" if counts.completed else "failure"
+        how = "retrieve" if self.incoming.command.command_field == CommandField.C_GET_RQ else "move"
+        studies = tuple(sorted({one.study_instance_uid for one in self.located}))[:50]
+        details: dict[str, str | int] = {
+            "completed": counts.completed,
+            "failed": counts.failed,
+            "warning": counts.warning,
+            "status": f"{status:04X}",
+        }
+        if self.incoming.command.move_destination:
+            details["destination"] = self.incoming.command.move_destination
+        await self.association.facilities.audit.retrieved(self.association, how, studies, details, outcome)
+
+    async def _respond(self, status: int) -> None:
+        command = self.counts.response(self.incoming.command, self.response_field, status)
+        data_set = None
+        if command.has_data_set:
+            syntax = self.association.context(self.incoming).transfer_syntax
+            encoder = IdentifierEncoder((FAILED_SOP_INSTANCE_UID_LIST,), syntax)
+            data_set = encoder.encode(("\\".join(self.counts.failed_uids),))
+        await self.association.link.send_message(self.incoming.context_id, encode_command(command), data_set)
+
+
+async def serve_get(association: Association, incoming: Incoming) -> None:
+    association.doing = "C-GET"
+    located = await _begin(association, incoming, Right.GET, GET)
+    if located is None:
+        return
+    retrieval = Retrieval(association, incoming, located)
+    outlet = Outlet(
+        association.link,
+        association.negotiated,
+        association.facilities,
+        association.calling_ae,
+        preferred=association.grant.transfer_syntaxes,
+        answered_message_id=incoming.command.message_id,
+    )
+    async with outlet:
+        await retrieval.run(outlet)
+    await retrieval.finish()
+
+
+async def serve_move(association: Association, incoming: Incoming) -> None:
+    association.doing = "C-MOVE"
+    located = await _begin(association, incoming, Right.MOVE, MOVE)
+    if located is None:
+        return
+    facilities, command = association.facilities, incoming.command
+    name = (command.move_destination or "").strip()
+    destination = facilities.access().destination(name)
+    if destination is None or not association.grant.allows_destination(name):
+        why = "move destination unknown" if destination is None else "move destination not allowed"
+        await facilities.audit.retrieved(association, "move", (), {"destination": name[:16], "why": why}, "refused")
+        await association.respond(incoming, MOVE_DESTINATION_UNKNOWN, comment=why)
+        return
+    retrieval = Retrieval(association, incoming, located)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_watch_for_cancel, retrieval)
+        if located:
+            await _move(retrieval, destination)
+        nursery.cancel_scope.cancel()
+    await retrieval.finish()
+
+
+async def _move(retrieval: Retrieval, destination: KnownAe) -> None:
+    association, command = retrieval.association, retrieval.incoming.command
+    try:
+        outlet = await open_outlet(
+            association.facilities, destination, retrieval.located, originator=(association.calling_ae, command.message_id or 0)
+        )
+    except PacsError as failure:
+        logs.warning("move_destination_failed", to=destination.ae_title, why=str(failure))
+        retrieval.counts.give_up([one.sop_instance_uid for one in retrieval.located])
+        return
+    async with outlet:
+        await retrieval.run(outlet)
+
+
+async def _watch_for_cancel(retrieval: Retrieval) -> None:
+    """While a C-MOVE goes on elsewhere, the association that asked may say C-CANCEL, or end."""
+    link = retrieval.association.link
+    while True:
+        await link.wait_message()
+        incoming = await link.receive_message()
+        if incoming.command.command_field == CommandField.C_CANCEL_RQ:
+            retrieval.cancelled = True
+        else:
+            raise PeerError("a request while another is being served", section="PS3.7 D.3.3.3", abort_reason=2)
+
+
+async def _begin(
+    association: Association, incoming: Incoming, right: Right, classes: frozenset[str]
+) -> list[LocatedInstance] | None:
+    """Read the identifier and find the instances; None if the request was answered with a failure."""
+    facilities, context = association.facilities, association.context(incoming)
+    if not incoming.command.has_data_set:
+        await association.respond(incoming, 0xA900, comment="no identifier")
+        return None
+    data = await association.link.receive_identifier(incoming.context_id)
+    if not association.grant.allows(right) or incoming.command.affected_sop_class_uid not in classes:
+        await association.respond(incoming, NOT_AUTHORIZED, comment=f"no right to {right.value}")
+        return None
+    try:
+        identifier = decode_identifier(data, context.transfer_syntax)
+        relational = association.negotiated.extended.get(context.abstract_syntax, b"")[:1] == b"\x01"
+        if not await wait_until_indexed(facilities.progress, within_s=facilities.settings.index.catch_up_s):
+            raise Unavailable("the index has not caught up")
+        return await facilities.catalogue.locate(identifier, relational=relational)
+    except Refusal as refusal:
+        status, why = refusal.dimse_status, str(refusal)
+    except Unavailable as unavailable:
+        status, why = UNABLE_TO_CALCULATE, str(unavailable)
+    await association.respond(incoming, status, comment=why)
+    return None
+
+
+__all__ = ["UNABLE_TO_PROCESS", "WARNING_FAILURES", "serve_get", "serve_move"]
