@@ -187,6 +187,20 @@ def test_roles_are_ours_as_seen_from_our_side() -> None:
     assert (ours[3].scu, ours[3].scp, theirs[3].scu, theirs[3].scp) == (False, True, True, False)
 
 
+def test_an_acceptor_cannot_grant_what_was_not_proposed() -> None:
+    asked = ask(roles={VERIFICATION: Role(scu=False, scp=True)})
+    granted = replace(
+        accepted(asked),
+        roles={VERIFICATION: Role(scu=True, scp=True), CT: Role(scu=True, scp=True)},
+        extended={CT: b"\2"},
+    )
+    agreed = interpret(asked, granted)
+    assert (agreed.contexts[1].scu, agreed.contexts[1].scp) == (False, True)
+    assert agreed.extended == {}
+    unasked = interpret(ask(), granted).contexts[1]
+    assert (unasked.scu, unasked.scp) == (True, False)
+
+
 def test_an_asynchronous_window_is_answered_honestly_and_only_when_asked_for() -> None:
     assert accepted(ask()).asynchronous_window is None
     assert accepted(ask(asynchronous_window=(0, 8))).asynchronous_window == (1, 1)
