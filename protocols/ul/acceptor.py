@@ -39,7 +39,7 @@ class Service(Struct, frozen=True):
     transfer_syntaxes:       those we take
     proposers_order:         True: the requestor's first that we take, so that images come as they are stored;
                              False: our own first
-    requestor_scu/_scp:      roles that the requestor may have (PS3.7 D.3.3.4)
+    requestor_scu, _scp:     roles that the requestor may have (PS3.7 D.3.3.4)
     allowed:                 False: we know it, but not for this peer
     """
 
@@ -70,13 +70,16 @@ class Policy(Struct, frozen=True, kw_only=True):
 
 
 class IdentityVerdict(Struct, frozen=True):
-    """What became of a user identity.
+    """What became of a user identity. Its repr shows no ticket.
 
     response:  server ticket, SAML response or token for kinds 3 to 5, sent only if it was asked for
     """
 
     accepted: bool
     response: bytes = b""
+
+    def __repr__(self) -> str:
+        return f"IdentityVerdict(accepted={self.accepted})"
 
 
 def is_ae_title(title: str) -> bool:

@@ -229,6 +229,10 @@ def test_an_identity_is_answered_as_it_was_asked(
     assert accepted(asked, identity=verdict).user_identity_response == response
 
 
+def test_a_ticket_is_in_no_repr() -> None:
+    assert "ticket" not in f"{IdentityVerdict(True, b'ticket')}"
+
+
 def test_a_refused_identity_refuses_the_association() -> None:
     asked = ask(user_identity=UserIdentity(2, True, b"alice", b"wrong"))
     assert answer(asked, POLICY, identity=IdentityVerdict(False)) == NO_REASON_GIVEN
