@@ -139,8 +139,10 @@ class ObjectStore(Protocol):
     async def same(self, first: str, second: str) -> bool:
         """Whether both objects hold the same bytes, our record aside. False if one cannot be read."""
 
-    async def remove(self, key: str) -> None:
-        """Delete an object durably. Nothing if it is gone already."""
+    async def remove(self, *keys: str) -> None:
+        """Delete objects durably. Nothing for those that are gone already. raises: OutOfResources if
+        read-only
+        """
 
     async def quarantine(self, key: str, why: QuarantineReason) -> str:
         """Move an object out of the way durably; its new key. Asking again gives the same key. raises:

@@ -134,8 +134,8 @@ class LocalObjectStore:
     async def same(self, first: str, second: str) -> bool:
         return await self.threads.run(reading.same_bytes, self.root, first, second)
 
-    async def remove(self, key: str) -> None:
-        await self.threads.run(self._remove, key)
+    async def remove(self, *keys: str) -> None:
+        await self.threads.run(self._remove, keys)
 
     async def quarantine(self, key: str, why: QuarantineReason) -> str:
         return await self.threads.run(self._quarantine, key, why)
@@ -231,14 +231,15 @@ class LocalObjectStore:
         with self._tools.writer.refusing("statvfs"):
             self._space.refresh()
 
-    def _remove(self, key: str) -> None:
-        path = self.root / path_of(key)
+    def _remove(self, keys: tuple[str, ...]) -> None:
+        paths = [self.root / path_of(key) for key in keys]
         with self._tools.writer.refusing("remove"):
-            try:
-                self._system.unlink(path)
-            except FileNotFoundError:
-                return
-            sync_folder(self._system, path.parent)
+            for path in paths:
+                with suppress(FileNotFoundError):
+                    self._system.unlink(path)
+            for folder in {path.parent for path in paths}:
+                with suppress(FileNotFoundError):
+                    sync_folder(self._system, folder)
 
     def _quarantine(self, key: str, why: QuarantineReason) -> str:
         moved_key = quarantine_key(key, why)

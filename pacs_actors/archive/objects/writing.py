@@ -55,7 +55,9 @@ class DurableWriter:
 
     def close(self) -> None:
         self.folders.close()
-        self.system.close(self._temporary_fd)
+        # Whoever discards an object later must not meet whatever gets the number next.
+        fd, self._temporary_fd = self._temporary_fd, -1
+        self.system.close(fd)
 
     @contextmanager
     def refusing(self, doing: str) -> Iterator[None]:

@@ -1,4 +1,7 @@
-"""FAULTS F1 to F3 for the store alone: what was committed is there after any crash, whole; nothing else is half-visible."""
+"""FAULTS F1 to F3 for the store alone: what was committed is there after any crash, whole.
+
+Nothing else is half-visible.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +56,7 @@ def ingest_until_death(root: Path, dies_at: int) -> tuple[list[str], bool]:
         finally:
             os._exit(1)
     os.close(writing)
-    with open(reading) as lines:
+    with os.fdopen(reading) as lines:
         acknowledged = lines.read().split()
     _, status = os.waitpid(child, 0)
     assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0

@@ -22,6 +22,7 @@ from protocols.errors import CannotUnderstand, DataSetMismatch, Misuse, Unavaila
 from .helpers import (
     CT,
     EXPLICIT_LE,
+    FailingDisk,
     data_set,
     files_below,
     length,
@@ -216,7 +217,7 @@ async def test_a_refused_object_leaves_nothing(tmp_path: Path, size: int) -> Non
     async with open_store(tmp_path) as store:
         with pytest.raises(DataSetMismatch):
             await put(store, UID, bytes(size), refuse)
-        stored, _ = await put(store, UID, bytes(size))
+        await put(store, UID, bytes(size))
     assert len(files_below(tmp_path / "objects")) == 1
     assert not files_below(tmp_path / "tmp" / "0")
     assert store.health.healthy
@@ -332,6 +333,17 @@ async def test_a_removed_object_is_gone_and_removing_it_again_is_no_error(store:
     assert not await store.same(stored.key, stored.key)
     with pytest.raises(ObjectMissing):
         await store.quarantine(stored.key, "conflict")
+
+
+async def test_many_objects_are_removed_with_one_sync_of_their_folder(tmp_path: Path) -> None:
+    disk = FailingDisk()
+    async with open_store(tmp_path, system=disk) as store:
+        keys = [(await put(store, UID, b"x"))[0].key for _ in range(20)]
+        disk.calls.clear()
+        await store.remove(*keys[:19])
+        assert disk.calls.count("unlink") == 19
+        assert disk.calls.count("fsync") == 1
+        assert store.keys(0, 0) == keys[19:]
 
 
 async def test_quarantine_keeps_the_bytes_under_another_key(store: LocalObjectStore) -> None:
