@@ -1,0 +1,93 @@
+"""A real server on an ephemeral port of 127.0.0.1, and plain sockets to talk to it."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Any, NamedTuple
+
+import msgspec
+import trio
+from hypercorn.typing import ASGIFramework
+from trio_websocket import WebSocketConnection, open_websocket
+
+from config.settings import WebSettings
+from tests.fakes.node_status import FakeStatus
+from web.app import WebApp, create_app
+from web.server import serve
+
+
+class Site(NamedTuple):
+    port: int
+    source: FakeStatus
+    app: WebApp
+    shutdown: trio.Event
+
+    def watch(self, **options: Any) -> Any:
+        return open_websocket("127.0.0.1", self.port, "/api/v1/live", use_ssl=False, **options)
+
+    async def connect(self, receive_buffer: int | None = None) -> trio.SocketStream:
+        sock = trio.socket.socket()
+        if receive_buffer is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        await sock.connect(("127.0.0.1", self.port))
+        return trio.SocketStream(sock)
+
+    async def raw(self, request: bytes) -> bytes:
+        """Everything that comes until the server closes."""
+        async with await self.connect() as stream:
+            answer = b""
+            with suppress(trio.BrokenResourceError):
+                await stream.send_all(request)
+            with trio.fail_after(5), suppress(trio.BrokenResourceError):
+                async for data in stream:
+                    answer += data
+            return answer
+
+    async def get(self, path: str, *headers: str, method: str = "GET") -> Answer:
+        lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", "Connection: close", *headers]
+        return Answer.parse(await self.raw("\r\n".join([*lines, "", ""]).encode()))
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @classmethod
+    def parse(cls, answer: bytes) -> Answer:
+        head, _, body = answer.partition(b"\r\n\r\n")
+        first, *lines = head.decode("latin-1").split("\r\n")
+        headers = dict(line.lower().split(": ", 1) for line in lines)
+        return cls(int(first.split()[1]), headers, body)
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@asynccontextmanager
+async def site(
+    source: FakeStatus | None = None, bare: Mapping[str, ASGIFramework] | None = None, **settings: object
+) -> AsyncIterator[Site]:
+    source = source or FakeStatus()
+    facts: dict[str, object] = {"live_interval_s": 0.02, "write_deadline_s": 5.0}
+    chosen = msgspec.convert(facts | settings, WebSettings)
+    app, shutdown = create_app(source, chosen, bare), trio.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        async with trio.open_nursery() as nursery:
+
+            async def run(task_status: trio.TaskStatus[None]) -> None:
+                await serve(app, listening, chosen, shutdown=shutdown, task_status=task_status)
+
+            await nursery.start(run)
+            yield Site(port, source, app, shutdown)
+            shutdown.set()
+
+
+async def next_message(connection: WebSocketConnection) -> dict[str, Any]:
+    with trio.fail_after(5):
+        message: dict[str, Any] = json.loads(await connection.get_message())
+        return message

@@ -1,0 +1,182 @@
+"""One HTTP connection: hypercorn's HTTP/1.1 and websocket protocol over a socket that never waits for ever.
+
+hypercorn's own TCP server sends under a shield without a deadline, so one client that stops reading would
+hold up the shutdown of a worker. Here a send that makes no progress within the deadline closes that
+connection, and ``abort`` ends any. HTTP/2 over plain TCP is not offered, and websockets are never
+compressed: that would cost memory and time per client, and an inflated message could not be bounded before
+it is inflated.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from typing import Final
+
+import h11
+import trio
+from hypercorn.config import Config
+from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.protocol.ws_stream import WSStream
+from hypercorn.trio.task_group import TaskGroup
+from hypercorn.trio.worker_context import TrioSingleTask, WorkerContext
+from hypercorn.typing import AppWrapper, ConnectionState
+from hypercorn.utils import parse_socket_addr
+
+_RECEIVE_BYTES: Final = 65536
+# What a websocket client may send: pongs and a close, later small requests. More is an attack.
+_WEBSOCKET_BURST_BYTES: Final = 16384
+_WEBSOCKET_BYTES_S: Final = 1024
+_LINGER_S: Final = 1.0
+
+
+class Http1(H11Protocol):
+    """HTTP/1.1 and websockets, without upgrades to HTTP/2 and without compressed websockets."""
+
+    @property
+    def is_websocket(self) -> bool:
+        return isinstance(self.stream, WSStream)
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        """Take every request as HTTP/1.1, as RFC 9110 section 7.8 allows."""
+
+    async def _create_stream(self, request: h11.Request) -> None:
+        headers = [(name, value) for name, value in request.headers if name != b"sec-websocket-extensions"]
+        await super()._create_stream(
+            h11.Request(
+                method=request.method,
+                headers=headers,
+                target=request.target,
+                http_version=request.http_version,
+            )
+        )
+
+
+class Connection:
+    """Serves one accepted stream until it is closed.
+
+    write_deadline_s:  longest time in which the peer may read nothing while we have something to send
+    """
+
+    def __init__(
+        self,
+        app: AppWrapper,
+        config: Config,
+        context: WorkerContext,
+        stream: trio.SocketStream,
+        write_deadline_s: float,
+    ) -> None:
+        self._app, self._config, self._context = app, config, context
+        self._stream, self._write_deadline_s = stream, write_deadline_s
+        self._sending = trio.Lock()
+        self._idle = TrioSingleTask()
+        self._receiving = trio.CancelScope()
+        self._ended = False
+        self._websocket_since: float | None = None
+        self._websocket_bytes = 0
+
+    async def run(self) -> None:
+        """Returns when the connection is closed; the peer's misbehaviour is not an error."""
+        sock = self._stream.socket
+        try:
+            # A peer that has vanished acknowledges nothing, yet small writes fit the kernel's buffer for
+            # long.
+            patience_ms = int(self._write_deadline_s * 1000)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, patience_ms)
+            client = parse_socket_addr(sock.family, sock.getpeername())
+            server = parse_socket_addr(sock.family, sock.getsockname())
+            async with TaskGroup() as self._tasks:
+                self._protocol = Http1(
+                    self._app,
+                    self._config,
+                    self._context,
+                    self._tasks,
+                    ConnectionState({}),
+                    False,
+                    client,
+                    server,
+                    self._send_event,
+                )
+                await self._idle.restart(self._tasks, self._end_when_idle)
+                with self._receiving:
+                    await self._receive()
+                await self._protocol.handle(Closed())
+                await self._idle.stop()
+        except OSError:
+            pass
+        finally:
+            self.abort()
+
+    def abort(self) -> None:
+        """Close at once. Whoever sends or receives on it wakes up."""
+        self._stream.socket.close()
+
+    async def _receive(self) -> None:
+        while True:
+            try:
+                data = await self._stream.receive_some(_RECEIVE_BYTES)
+            except (trio.ClosedResourceError, trio.BrokenResourceError):
+                break
+            if not self._within_allowance(len(data)):
+                self.abort()
+                break
+            if not self._ended:
+                await self._protocol.handle(RawData(bytes(data)))
+            if not data:
+                break
+
+    def _within_allowance(self, received_bytes: int) -> bool:
+        if not self._protocol.is_websocket:
+            return True
+        now = trio.current_time()
+        if self._websocket_since is None:
+            self._websocket_since = now
+        self._websocket_bytes += received_bytes
+        allowed = _WEBSOCKET_BURST_BYTES + _WEBSOCKET_BYTES_S * (now - self._websocket_since)
+        return self._websocket_bytes <= allowed
+
+    async def _send_event(self, event: Event) -> None:
+        """What hypercorn's protocol has for us: bytes, the end, or whether a request is under way."""
+        if isinstance(event, RawData):
+            await self._send(event.data)
+        elif isinstance(event, Closed):
+            self._end_sending()
+            await self._protocol.handle(Closed())
+        elif isinstance(event, Updated):
+            if event.idle:
+                await self._idle.restart(self._tasks, self._end_when_idle)
+            else:
+                await self._idle.stop()
+
+    async def _send(self, data: bytes) -> None:
+        """Send all of it, or close the connection: half a frame must never be followed by another."""
+        sock = self._stream.socket
+        left = memoryview(data)
+        with trio.CancelScope(shield=True) as scope:
+            async with self._sending:
+                try:
+                    while left:
+                        scope.deadline = trio.current_time() + self._write_deadline_s
+                        left = left[await sock.send(left) :]
+                    scope.deadline = float("inf")
+                except (OSError, trio.ClosedResourceError):
+                    pass
+        if left:
+            self.abort()
+            await self._protocol.handle(Closed())
+
+    def _end_sending(self) -> None:
+        """Say that no more comes, and read on a while: closing on unread bytes revokes our answer."""
+        self._ended = True
+        self._receiving.deadline = min(self._receiving.deadline, trio.current_time() + _LINGER_S)
+        with contextlib.suppress(OSError):  # they are gone already
+            self._stream.socket.shutdown(socket.SHUT_WR)
+
+    async def _end_when_idle(self) -> None:
+        """Also bounds how long a client may take over the head of a request."""
+        with trio.move_on_after(self._config.keep_alive_timeout):
+            await self._context.terminated.wait()
+        with trio.CancelScope(shield=True):
+            await self._protocol.handle(Closed())
+            self.abort()
