@@ -56,13 +56,13 @@ class Finder:
     seconds: float
 
     def __call__(self, client: int, gate: fleet.Gate) -> fleet.Seen:
-        """Ask until the time is up; raises PeerFailed."""
+        """Ask until the time is up or one fails; raises PeerFailed."""
         seen = fleet.Seen()
         turn = client * len(self.identifiers) // 8
         with self.target.connect(PROPOSAL) as link:
             link.context(0)
             seen.started = asked = gate()
-            while asked < seen.started + self.seconds:
+            while asked < seen.started + self.seconds and not seen.failures:
                 status, matches = ask(link, self.identifiers[turn % len(self.identifiers)], turn % 65535 + 1)
                 turn += 1
                 seen.ended = perf_counter()

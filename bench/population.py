@@ -61,6 +61,19 @@ class Run:
         digits = 10**38 + secrets.randbelow((1 << 128) - 10**38)
         return cls(f"2.25.{digits}", "".join(secrets.choice(letters) for _ in range(6)))
 
+    @property
+    def name(self) -> str:
+        """One word from which ``named`` makes this run again."""
+        return f"{self.uid_root}/{self.tag}"
+
+    @classmethod
+    def named(cls, name: str) -> Run:
+        """Raises ValueError if no run has this name."""
+        uid_root, separator, tag = name.partition("/")
+        if not separator or len(uid_root) != 44 or len(tag) != 6:
+            raise ValueError(f"{name}: not the name of a run")
+        return cls(uid_root, tag)
+
     def uid(self, kind: int, study: int, instance: int = 0) -> str:
         """kind: 1 study, 2 series, 3 instance."""
         return f"{self.uid_root}.{kind}{study:09d}{instance:09d}"

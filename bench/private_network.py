@@ -40,15 +40,18 @@ def enter(module: str, arguments: Sequence[str]) -> None:
 
 
 def raise_loopback() -> None:
-    """Bring ``lo`` up (a new namespace has it down) and check that there is no other interface."""
-    if (others := {name for _, name in socket.if_nameindex()} - {"lo"}) and entered():
-        # Tunnel devices that some kernels add to every namespace are down and harmless.
-        for name in others:
-            if _flags(name) & _IFF_UP:
-                raise RuntimeError(f"interface {name} is up in the private network")
+    """Bring ``lo`` up (a new namespace has it down). Raises RuntimeError if any other interface is."""
+    # Tunnel devices, which some kernels add to every namespace, are down and harmless.
+    if up := [name for _, name in socket.if_nameindex() if name != "lo" and is_up(name)]:
+        raise RuntimeError(f"not a private network: {', '.join(up)}")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         request = struct.pack("16sh14x", b"lo", _flags("lo") | _IFF_UP)
         fcntl.ioctl(control, _SIOCSIFFLAGS, request)
+
+
+def is_up(name: str) -> bool:
+    """Whether an interface of this namespace is up."""
+    return bool(_flags(name) & _IFF_UP)
 
 
 def _flags(name: str) -> int:

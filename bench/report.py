@@ -23,7 +23,7 @@ COLUMNS: Final[tuple[tuple[str, str, int], ...]] = (
     ("foreign_share", "others' CPU", 2),
 )
 
-_TITLE: Final = "per second (requests, or instances retrieved)   p50/p99 ms   server CPU ms a request"
+_LEGEND: Final = "Per second (requests, or instances retrieved), p50/p99 in ms, server CPU in ms a request."
 
 
 def line(name: str, case: Case) -> str:
@@ -45,11 +45,9 @@ def rate(case: Case) -> float | None:
 
 
 def table(results: Mapping[str, Mapping[str, Case]]) -> Table:
-    """PACS side by side: rate, median latency, server CPU; and every rate as a multiple of the last PACS."""
+    """PACS side by side: rate, latency, server CPU; and the first one's rates as multiples of the others'."""
     names = list(results)
-    drawn = Table(
-        title="per second (requests, or instances retrieved); p50 and p99 in ms; server CPU ms a request"
-    )
+    drawn = Table()
     drawn.add_column("case")
     for name in names:
         drawn.add_column(name, justify="right")
@@ -77,7 +75,7 @@ def show(results: Mapping[str, Mapping[str, Case]]) -> None:
     """Print the table; failures follow with their reasons."""
     # Redirected output has no width of its own, and a table squeezed into 80 columns cannot be read.
     console = Console(width=None if Console().is_terminal else 160)
-    console.print(table(results))
+    console.print(_LEGEND, table(results), sep="\n")
     for name, cases in results.items():
         for case_name, case in cases.items():
             if case.error:

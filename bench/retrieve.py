@@ -37,13 +37,13 @@ class Retriever:
         return self.target.connect(wire.Proposal(wire.STUDY_ROOT_GET, (wire.IMPLICIT_LE,)), *storage)
 
     def __call__(self, client: int, gate: fleet.Gate) -> fleet.Seen:
-        """Fetch until the time is up, one study at least; raises PeerFailed."""
+        """Fetch until the time is up or one fails; raises PeerFailed."""
         seen = fleet.Seen()
         with self._connect() as link:
             link.context(0)
             seen.started = asked = gate()
             turn = client
-            while asked < seen.started + self.seconds:
+            while asked < seen.started + self.seconds and not seen.failures:
                 self._fetch(link, self.study_uids[turn % len(self.study_uids)], turn % 65535 + 1, seen)
                 turn += 1
                 seen.ended = perf_counter()
@@ -74,8 +74,10 @@ class Retriever:
             status = wire.number(message.command, wire.STATUS)
             if status in wire.PENDING:
                 continue
-            # Only the peer knows what C-MOVE delivered; the suite compares with the sink's own count.
-            done = received if self.destination is None else wire.number(message.command, wire.COMPLETED)
+            done = received
+            if status == 0 and self.destination is not None:
+                # Only the peer knows what C-MOVE delivered; the suite compares with the sink's own count.
+                done = wire.number(message.command, wire.COMPLETED)
             if status == 0 and done == self.instances:
                 seen.done += 1
                 seen.items += done

@@ -25,6 +25,7 @@ from typing import Any
 
 from bench import procs, report, suites
 from bench.ingest import Target
+from bench.population import Run
 from bench.sink import Sink
 
 
@@ -48,6 +49,10 @@ def _destination(text: str) -> tuple[str, int]:
     if not title or not port.isdigit():
         raise argparse.ArgumentTypeError("expected AET:PORT")
     return title, int(port)
+
+
+def _population(text: str) -> str:
+    return Run.named(text).name
 
 
 def parser() -> argparse.ArgumentParser:
@@ -101,6 +106,7 @@ def add_plan(made: argparse.ArgumentParser, plan: suites.Plan) -> None:
     made.add_argument(
         "--studies", type=int, default=plan.studies, help="that find looks in (default %(default)s)"
     )
+    made.add_argument("--population", type=_population, help="find: studies already there, from bench.rows")
     made.add_argument("--per-study", type=int, default=plan.per_study, help="instances of a study retrieved")
     made.add_argument("--loaders", type=int, default=plan.loaders, help="associations that fill the archive")
 
@@ -116,6 +122,7 @@ def plan_of(options: argparse.Namespace) -> suites.Plan:
         seconds=options.seconds,
         think_s=options.think / 1000,
         studies=options.studies,
+        population=options.population,
         per_study=options.per_study,
         loaders=options.loaders,
     )

@@ -29,7 +29,10 @@ _RETRIEVED_STUDIES: Final = 4
 
 @dataclass(frozen=True)
 class Plan:
-    """What to measure. Names as in ``python -m bench.run --help``."""
+    """What to measure. Names as in ``python -m bench.run --help``.
+
+    population: name of a run whose ``studies`` are in the archive already; None: they are stored first
+    """
 
     suites: tuple[str, ...] = SUITES
     mixes: tuple[str, ...] = ("ct", "mr")
@@ -39,6 +42,7 @@ class Plan:
     seconds: float = 3.0
     think_s: float = 0.0
     studies: int = 2000
+    population: str | None = None
     per_study: int = 100
     loaders: int = 4
     destination: str = "BENCHSINK"
@@ -150,10 +154,14 @@ class Bench:
 
     def _find(self) -> None:
         plan = self.plan
-        load = ingest.Load(MIXES["small"], seconds=None, instances=plan.studies, per_study=1)
-        run = self._load("small", load, plan.loaders)
-        if run is None:
-            return
+        if plan.population is not None:
+            run = Run.named(plan.population)
+        else:
+            load = ingest.Load(MIXES["small"], seconds=None, instances=plan.studies, per_study=1)
+            stored = self._load("small", load, plan.loaders)
+            if stored is None:
+                return
+            run = stored
         for kind, questions_of in identifiers.KINDS.items():
             questions = questions_of(run, plan.studies, 100)
             try:

@@ -11,17 +11,10 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
-from pynetdicom.sop_class import (
-    ComputedRadiographyImageStorage,
-    CTImageStorage,
-    MRImageStorage,
-    StudyRootQueryRetrieveInformationModelFind,
-    StudyRootQueryRetrieveInformationModelGet,
-    StudyRootQueryRetrieveInformationModelMove,
-    UltrasoundMultiFrameImageStorage,
-    Verification,
-)
 
+STORAGE = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4")
+VERIFICATION = "1.2.840.10008.1.1"
+STUDY_ROOT = "1.2.840.10008.5.1.4.1.2.2."  # 1 find, 2 move, 3 get
 STORED: dict[str, Dataset] = {}
 
 
@@ -79,29 +72,19 @@ def on_move(event: Any) -> Iterator[Any]:
 
 def main() -> None:
     application = AE("PYNETDICOM")
-    storage = [
-        CTImageStorage,
-        MRImageStorage,
-        ComputedRadiographyImageStorage,
-        UltrasoundMultiFrameImageStorage,
-    ]
-    for uid in storage:
+    for uid in STORAGE:
         application.add_supported_context(uid, scu_role=True, scp_role=True)
         application.add_requested_context(uid, "1.2.840.10008.1.2.1")
-    for uid in (
-        Verification,
-        StudyRootQueryRetrieveInformationModelFind,
-        StudyRootQueryRetrieveInformationModelGet,
-        StudyRootQueryRetrieveInformationModelMove,
-    ):
+    for uid in (VERIFICATION, STUDY_ROOT + "1", STUDY_ROOT + "2", STUDY_ROOT + "3"):
         application.add_supported_context(uid)
-    handlers = [
+    handlers: list[Any] = [
         (evt.EVT_C_STORE, on_store),
         (evt.EVT_C_FIND, on_find),
         (evt.EVT_C_GET, on_get),
         (evt.EVT_C_MOVE, on_move),
     ]
     server = application.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+    assert server is not None
     print(server.server_address[1], flush=True)
     sys.stdin.read()  # the parent closes it to end us
     server.shutdown()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.uid import UID
@@ -27,6 +28,12 @@ def test_runs_share_nothing() -> None:
     assert other.uid_root != RUN.uid_root
     assert other.study(1).study_uid != RUN.study(1).study_uid
     assert RUN.study(1) == RUN.study(1)
+
+
+def test_a_run_is_made_again_from_its_name() -> None:
+    assert population.Run.named(RUN.name) == RUN
+    with pytest.raises(ValueError, match="not the name of a run"):
+        population.Run.named("2.25.1/ABC")
 
 
 def test_every_question_has_an_answer_of_the_intended_size() -> None:

@@ -9,9 +9,8 @@ from pathlib import Path
 import pydicom
 import pytest
 from pynetdicom import AE
-from pynetdicom.sop_class import CTImageStorage, Verification
 
-from bench import find, fleet, generate, identifiers, ingest, run, suites, templates
+from bench import find, fleet, generate, identifiers, ingest, run, suites, templates, wire
 from bench.population import Run
 from bench.sink import Sink
 from bench.wire import PeerFailed
@@ -97,8 +96,8 @@ def test_a_client_that_fails_does_not_leave_the_others_waiting() -> None:
 
 def test_the_sink_is_a_storage_scp_to_pynetdicom(sink: Sink, tmp_path: Path) -> None:
     application = AE("TEST")
-    application.add_requested_context(CTImageStorage, "1.2.840.10008.1.2.1")
-    application.add_requested_context(Verification)
+    application.add_requested_context(templates.SHAPES["small"].sop_class_uid, "1.2.840.10008.1.2.1")
+    application.add_requested_context(wire.VERIFICATION)
     association = application.associate("127.0.0.1", sink.port)
     assert association.is_established
     image = pydicom.dcmread(generate.write(tmp_path, 1)[0])

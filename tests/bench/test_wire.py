@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydicom.uid import UID
 from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
 
 from bench import wire
@@ -50,8 +51,9 @@ def test_the_association_request_means_what_it_should() -> None:
         (3, CT),
     ]
     assert contexts[1].transfer_syntax == [wire.EXPLICIT_LE, wire.IMPLICIT_LE]
-    roles = pdu.user_information.role_selection
-    assert roles[CT].scp_role == 1 and roles[CT].scu_role == 1
+    assert pdu.user_information is not None
+    role = pdu.user_information.role_selection[UID(CT)]
+    assert role.scp_role == 1 and role.scu_role == 1
     assert primitive.maximum_length_received == wire.OFFERED_PDU_BYTES
 
 
@@ -74,7 +76,8 @@ def test_an_answer_accepts_what_was_chosen_and_refuses_the_rest() -> None:
     pdu = A_ASSOCIATE_AC()
     pdu.decode(answer)
     assert [context.result for context in pdu.presentation_context] == [0, 3]
-    assert pdu.user_information.role_selection[CT].scp_role == 1
+    assert pdu.user_information is not None
+    assert pdu.user_information.role_selection[UID(CT)].scp_role == 1
 
 
 @given(st.binary(max_size=300))
