@@ -7,9 +7,10 @@ A-ABORT, refusals in a response with their status, our own bugs in an A-ABORT an
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping
 
+import outcome
 import trio
 
 from pacs_actors.dicom.access import Grant, Turned
@@ -18,7 +19,7 @@ from pacs_actors.dicom.link import Aborted, DicomLink, Incoming, Released
 from pacs_actors.dicom.wire import PeerGone, PeerSilent, Wire
 from pacs_actors.operations import logs
 from protocols.dimse.commands import DATA_SET, NO_DATA_SET, RESPONSE, Command, encode_command
-from protocols.errors import PacsError, PeerError
+from protocols.errors import PacsError, PeerError, Unavailable
 from protocols.messages.status import AssociationStatus
 from protocols.ul.association import Event, Side, UpperLayer, abort_pdu
 from protocols.ul.model import AssociateReject
@@ -32,6 +33,25 @@ UNRECOGNIZED_OPERATION = 0x0211
 NOT_AUTHORIZED = 0x0124
 _LINGER_S = 2.0
 _DRAINING_IDLE_S = 1.0
+
+
+class _Interjection:
+    """An exchange that waits for its turn, and what came of it."""
+
+    def __init__(self, exchange: Callable[[], Awaitable[None]]) -> None:
+        self.exchange, self.done = exchange, trio.Event()
+        self.outcome: outcome.Outcome[None] = outcome.Error(Unavailable("the association has ended"))
+
+    async def make(self) -> None:
+        """An exchange that fails takes the association with it: nobody knows what the peer has heard."""
+        try:
+            await self.exchange()
+            self.outcome = outcome.Value(None)
+        except PacsError as failure:
+            self.outcome = outcome.Error(failure)
+            raise
+        finally:
+            self.done.set()
 
 
 class Association:
@@ -62,6 +82,7 @@ class Association:
         self.transfers: Counter[tuple[str, str]] = Counter()  # instances stored, by study and patient, for the audit
         self.draining = False
         self._idle_scope: trio.CancelScope | None = None
+        self._interjections: deque[_Interjection] = deque()
         self._life = trio.CancelScope()
 
     # -- life -----------------------------------------------------------------------------------------------------------------
@@ -109,6 +130,8 @@ class Association:
             await self._abort(None)
             linger_s = _LINGER_S
         finally:
+            for interjection in self._interjections:
+                interjection.done.set()
             with trio.CancelScope(shield=True):
                 for (study, patient_id), instances in self.transfers.items():
                     await self.facilities.audit.stored(self, study, patient_id, instances)
@@ -160,7 +183,11 @@ class Association:
     async def _serve_requests(self) -> None:
         while True:
             self.doing = "idle"
+            while self._interjections:
+                await self._interjections.popleft().make()
             if not self.link.pending_message() and not await self._wait_request():
+                if self._interjections:
+                    continue
                 await self._abort(None)
                 return
             incoming = await self.link.receive_message()
@@ -172,7 +199,7 @@ class Association:
                 await self._refuse_unknown(incoming)
 
     async def _wait_request(self) -> bool:
-        """Until something comes; False when we drain and the peer has been idle for a second."""
+        """Until something comes; False when we have something to say, or drain and the peer has been idle for a second."""
         with trio.CancelScope() as self._idle_scope:
             if self.draining:
                 self.drain()
@@ -188,6 +215,18 @@ class Association:
         if command.is_response or command.command_field == 0x0FFF:
             return  # a response, or a cancel of something that has ended
         await self.respond(incoming, UNRECOGNIZED_OPERATION, comment="operation not supported")
+
+    async def interject(self, exchange: Callable[[], Awaitable[None]]) -> None:
+        """Have an exchange of our own on this association, between two requests of the peer. Raises what it raises.
+
+        raises: Unavailable if the association ends before
+        """
+        interjection = _Interjection(exchange)
+        self._interjections.append(interjection)
+        if self._idle_scope is not None:
+            self._idle_scope.cancel()
+        await interjection.done.wait()
+        interjection.outcome.unwrap()
 
     @property
     def established(self) -> bool:

@@ -43,10 +43,12 @@ class Facilities:
         native: NativePool,
         send_buffers: BufferPool,
         transcoder: Transcoder,
+        commitment_book: CommitmentBook,
     ) -> None:
         self.settings, self.page, self.store, self.catalogue = settings, page, store, catalogue
         self.progress, self.audit, self.ingest, self.queries = progress, audit, ingest, queries
         self.access, self.native, self.send_buffers, self.transcoder = access, native, send_buffers, transcoder
+        self.commitments = CommitmentAgent(self, commitment_book)
         self.storage_classes = frozenset(
             {*sop_classes.STORAGE, *sop_classes.RETIRED_STORAGE, *settings.dicom.private_storage_classes}
         )

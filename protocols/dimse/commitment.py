@@ -92,11 +92,15 @@ def decode_request(data: bytes, transfer_syntax_uid: str) -> CommitmentRequest:
 def encode_request(request: CommitmentRequest, transfer_syntax_uid: str) -> bytes:
     information = Dataset()
     information.TransactionUID = request.transaction_uid
-    information.ReferencedSOPSequence = [_reference(one.sop_class_uid, one.sop_instance_uid) for one in request.references]
+    information.ReferencedSOPSequence = [
+        _reference(one.sop_class_uid, one.sop_instance_uid) for one in request.references
+    ]
     return _encoded(information, transfer_syntax_uid)
 
 
-def encode_report(transaction_uid: str, result: CommitmentResult, retrieve_ae: str, transfer_syntax_uid: str) -> bytes:
+def encode_report(
+    transaction_uid: str, result: CommitmentResult, retrieve_ae: str, transfer_syntax_uid: str
+) -> bytes:
     """The event information of an N-EVENT-REPORT (PS3.4 table J.3-2)."""
     information = Dataset()
     information.RetrieveAETitle = retrieve_ae
@@ -109,7 +113,9 @@ def encode_report(transaction_uid: str, result: CommitmentResult, retrieve_ae: s
             failed.append(item)
         information.FailedSOPSequence = failed
     if result.committed:
-        information.ReferencedSOPSequence = [_reference(one.sop_class_uid, one.sop_instance_uid) for one in result.committed]
+        information.ReferencedSOPSequence = [
+            _reference(one.sop_class_uid, one.sop_instance_uid) for one in result.committed
+        ]
     return _encoded(information, transfer_syntax_uid)
 
 
@@ -122,7 +128,11 @@ def decode_report(data: bytes, transfer_syntax_uid: str) -> tuple[str, Commitmen
             for item in information.get("ReferencedSOPSequence") or ()
         )
         failed = tuple(
-            Failure(str(item.ReferencedSOPClassUID), str(item.ReferencedSOPInstanceUID), int(item.get("FailureReason") or 0))
+            Failure(
+                str(item.ReferencedSOPClassUID),
+                str(item.ReferencedSOPInstanceUID),
+                int(item.get("FailureReason") or 0),
+            )
             for item in information.get("FailedSOPSequence") or ()
         )
         return str(information.TransactionUID), CommitmentResult(committed, failed)
@@ -141,7 +151,9 @@ def _decoded(data: bytes, transfer_syntax_uid: str) -> Dataset:
     if transfer_syntax_uid == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
         data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, _MOST_INFLATED_BYTES)
     return read_dataset(
-        BytesIO(data), transfer_syntax_uid == IMPLICIT_VR_LITTLE_ENDIAN, transfer_syntax_uid != EXPLICIT_VR_BIG_ENDIAN
+        BytesIO(data),
+        transfer_syntax_uid == IMPLICIT_VR_LITTLE_ENDIAN,
+        transfer_syntax_uid != EXPLICIT_VR_BIG_ENDIAN,
     )
 
 

@@ -1,0 +1,117 @@
+"""Storage commitment in PostgreSQL: all SQL on the table ``commitment_requests``.
+
+Every method is one unit of work on ``Database``; all raise Unavailable when PostgreSQL is away or too slow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import asyncpg
+import msgspec
+from msgspec import Struct
+
+from pacs_actors.database import Database
+from protocols.dimse.commitment import CommitmentRequest, CommitmentResult, Reference
+
+_REFERENCES = msgspec.json.Decoder(tuple[Reference, ...])
+_RESULT = msgspec.json.Decoder(CommitmentResult)
+
+
+class DueRequest(Struct, frozen=True):
+    """A request to check or to report. result: None until it was checked."""
+
+    number: int
+    transaction_uid: str
+    requester: str
+    references: tuple[Reference, ...]
+    attempts: int
+    result: CommitmentResult | None
+
+
+class StoredInstance(Struct, frozen=True):
+    sop_class_uid: str
+    key: str
+    size_bytes: int
+
+
+class CommitmentBook:
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    async def write(self, requester: str, request: CommitmentRequest) -> int:
+        """Keep a request before it is answered; its number. The same transaction again is due again, as if it were new."""
+
+        async def unit(connection: asyncpg.Connection) -> int:
+            number: int = await connection.fetchval(
+                "INSERT INTO commitment_requests AS r (transaction_uid, requester, references_asked) VALUES ($1, $2, $3) "
+                "ON CONFLICT (requester, transaction_uid) DO UPDATE SET references_asked = excluded.references_asked, "
+                "state = 'received', attempts = 0, next_attempt_at = now(), result = NULL RETURNING r.id",
+                request.transaction_uid,
+                requester,
+                msgspec.json.encode(request.references).decode(),
+            )
+            return number
+
+        return await self.database.run(unit, urgent=True)
+
+    async def take_due(self, most: int, *, lease_s: float) -> list[DueRequest]:
+        """Requests whose time has come, for this worker alone until the lease runs out."""
+
+        async def unit(connection: asyncpg.Connection) -> list[Any]:
+            rows: list[Any] = await connection.fetch(
+                "UPDATE commitment_requests r SET attempts = r.attempts + 1, "
+                "next_attempt_at = now() + make_interval(secs => $2) FROM (SELECT id FROM commitment_requests "
+                "WHERE state IN ('received', 'checked') AND next_attempt_at <= now() ORDER BY next_attempt_at LIMIT $1 "
+                "FOR UPDATE SKIP LOCKED) due WHERE r.id = due.id "
+                "RETURNING r.id, r.transaction_uid, r.requester, r.references_asked::text, r.attempts - 1, r.result::text",
+                most,
+                lease_s,
+            )
+            return rows
+
+        return [
+            DueRequest(
+                row[0], row[1], row[2], _REFERENCES.decode(row[3]), row[4], _RESULT.decode(row[5]) if row[5] is not None else None
+            )
+            for row in await self.database.run(unit)
+        ]
+
+    async def checked(self, number: int, result: CommitmentResult) -> None:
+        await self._execute(
+            "UPDATE commitment_requests SET state = 'checked', result = $2 WHERE id = $1",
+            number,
+            msgspec.json.encode(result).decode(),
+        )
+
+    async def reported(self, number: int) -> None:
+        await self._execute("UPDATE commitment_requests SET state = 'reported' WHERE id = $1", number)
+
+    async def put_off(self, number: int, wait_s: float, *, given_up: bool) -> None:
+        await self._execute(
+            "UPDATE commitment_requests SET next_attempt_at = now() + make_interval(secs => $2), "
+            "state = CASE WHEN $3 THEN 'given up' ELSE state END WHERE id = $1",
+            number,
+            wait_s,
+            given_up,
+        )
+
+    async def stored(self, sop_instance_uids: Sequence[str]) -> dict[str, StoredInstance]:
+        """What the index knows of these instances."""
+
+        async def unit(connection: asyncpg.Connection) -> list[Any]:
+            rows: list[Any] = await connection.fetch(
+                "SELECT sop_instance_uid, sop_class_uid, object_key, size_bytes FROM instances "
+                "WHERE sop_instance_uid = ANY($1::text[])",
+                list(sop_instance_uids),
+            )
+            return rows
+
+        return {row[0]: StoredInstance(row[1], row[2], row[3]) for row in await self.database.run(unit)}
+
+    async def _execute(self, statement: str, *arguments: object) -> None:
+        async def unit(connection: asyncpg.Connection) -> None:
+            await connection.execute(statement, *arguments)
+
+        await self.database.run(unit, urgent=True)
