@@ -121,7 +121,8 @@ class DatabaseSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     connections: Annotated[int, Meta(ge=2, le=64, description="Connections per worker.")] = 6
     call_timeout_s: Annotated[float, Meta(gt=0, description="Deadline of one call, seconds.")] = 30.0
     max_connections: Annotated[
-        int, Meta(ge=20, le=5000, description="Embedded server: connections at once.")
+        int,
+        Meta(ge=20, le=5000, description="Embedded server: connections at once, or what the workers need."),
     ] = 100
     shared_buffers_mib: Annotated[
         int, Meta(ge=16, le=65536, description="Embedded server: its own cache, MiB.")

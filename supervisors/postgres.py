@@ -45,12 +45,13 @@ class EmbeddedPostgres:
     """PostgreSQL under ``DATA/postgres``, reachable by a private Unix socket only.
 
     The caller holds the lock of the data folder: a server that runs in it is a crashed one's, and is stopped.
-    dsn:    of database and role "pacs"; the same for every life of the server
-    raises: ConfigError if the data folder cannot be used
+    dsn:      of database and role "pacs"; the same for every life of the server
+    clients:  connections that will be wanted at once; more than settings.max_connections raise that
+    raises:   ConfigError if the data folder cannot be used
     """
 
-    def __init__(self, data: Path, settings: DatabaseSettings) -> None:
-        self.data, self.settings = data.resolve(), settings
+    def __init__(self, data: Path, settings: DatabaseSettings, *, clients: int = 0) -> None:
+        self.data, self.settings, self.clients = data.resolve(), settings, clients
         self.folder = self.data / "postgres"
         try:
             self.socket_folder = socket_folder(self.data)
@@ -89,7 +90,7 @@ class EmbeddedPostgres:
             await clear_leftovers(self.folder)
         for folder in (self.folder, self.socket_folder):
             hand_over(folder, programs)
-        configure(self.folder, self.socket_folder, self.settings)
+        configure(self.folder, self.socket_folder, self.settings, self.clients)
         self._said.clear()
         return spawn(programs.command("postgres", "-D", str(self.folder)), environment=environment())
 

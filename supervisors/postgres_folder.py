@@ -22,6 +22,7 @@ from supervisors.postgres_programs import Programs, environment
 DATABASE: Final = "pacs"
 ROLE: Final = "pacs"
 _DRAFT: Final = "postgres.new-"
+_SPARE_CONNECTIONS: Final = 16  # for commands and administrators; 3 of them only for superusers
 _INITDB_LIMIT_S: Final = 120.0
 _OLD_SERVER_FAST_S: Final = 10.0
 _OLD_SERVER_NOW_S: Final = 3.0
@@ -119,11 +120,11 @@ async def initialise(folder: Path, programs: Programs) -> None:
     _put_in_place(draft, folder)
 
 
-def configure(folder: Path, socket_folder: Path, settings: DatabaseSettings) -> None:
-    """Write postgresql.conf."""
+def configure(folder: Path, socket_folder: Path, settings: DatabaseSettings, clients: int) -> None:
+    """Write postgresql.conf, with room for that many clients and a few people."""
     text = _CONFIGURATION.format(
         socket_folder=str(socket_folder).replace("'", "''"),
-        max_connections=settings.max_connections,
+        max_connections=max(settings.max_connections, clients + _SPARE_CONNECTIONS),
         shared_buffers_mib=settings.shared_buffers_mib,
     )
     draft = folder / "postgresql.conf.new"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -130,6 +131,12 @@ async def test_operators_settings_win_over_ours_and_ours_over_the_defaults(data:
         assert await ask(dsn, "SHOW max_connections") == "44"
 
 
+async def test_there_is_a_connection_for_every_client_that_was_announced(data: Path) -> None:
+    postgres = EmbeddedPostgres(data, DatabaseSettings(max_connections=20), clients=30)
+    async with started(postgres) as dsn:
+        assert int(await ask(dsn, "SHOW max_connections")) >= 30 + 3
+
+
 async def test_half_an_initdb_is_done_again(data: Path) -> None:
     async with separate_server(data) as process:
         with trio.fail_after(30):
@@ -219,7 +226,7 @@ async def test_one_that_a_crashed_server_left_running_is_stopped_first(data: Pat
 
 
 async def test_killed_with_clients_it_comes_back_within_five_seconds_with_all_that_was_committed(
-    data: Path,
+    data: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     postgres = embedded(data)
     lives: list[int] = []
@@ -243,6 +250,8 @@ async def test_killed_with_clients_it_comes_back_within_five_seconds_with_all_th
         assert child.vitals.crashes == 3
         assert child.vitals.last_crash == PostgresDied.__name__
         nursery.cancel_scope.cancel()
+    # The rig is right only if a backend did outlive its server.
+    assert "postgres_orphan_killed" in caplog.messages
 
 
 async def _busy(dsn: str) -> None:
@@ -338,3 +347,20 @@ def test_a_data_folder_that_cannot_be_made(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^server\.data: cannot use"):
         EmbeddedPostgres(tmp_path / "file" / "data", DatabaseSettings())
     assert socket_folder(tmp_path / "fine").is_dir()
+
+
+@pytest.mark.slow
+async def test_killed_at_any_moment_of_its_first_minutes_it_starts_again(data: Path) -> None:
+    moments = random.Random(7)
+    for _ in range(4):
+        for _ in range(8):
+            async with separate_server(data) as process:
+                await trio.sleep(moments.uniform(0.1, 1.2))  # the moment is the point
+                assert process.poll() is None
+                process.kill()
+        with trio.fail_after(15):
+            async with separate_server(data):
+                pid = await until_running(data)
+                assert await ask(running_dsn(data) or "", "SELECT 1") == 1
+            await wait_gone(pid)
+        shutil.rmtree(data)
