@@ -28,6 +28,7 @@ _CONTROL_BYTES: Final = 8192
 _AHEAD: Final = 12  # the next PDU header and PDV header, received together with the payload before them
 _HEADERS: Final = struct.Struct(">BxIIBB")
 _RATE_GRACE_S: Final = 5.0
+_PARK_AFTER_S: Final = 0.25
 
 
 class Released(PacsError):
@@ -50,12 +51,19 @@ class Incoming(Struct, frozen=True):
 
 
 class Sink(Protocol):
-    """Where a received data set goes: ``view[position:]`` is free; ``spill`` makes room when it is full."""
+    """Where a received data set goes: ``view[position:]`` is free; ``spill`` makes room when it is full.
+
+    ``park`` gives the buffer back while the peer is slow, ``resume`` gets one again.
+    """
 
     view: memoryview
     position: int
 
     async def spill(self) -> None: ...
+
+    async def park(self) -> None: ...
+
+    async def resume(self) -> None: ...
 
 
 class DicomLink:
@@ -274,7 +282,13 @@ class DicomLink:
         else:
             want = min(self._pdv_left, room)
             ahead = _AHEAD if want == self._pdv_left and not last and not self._pdu_left and room - want >= _AHEAD else 0
-            got = await self._receive(view[position : position + want + ahead])
+            got = self.wire.receive_nowait(view[position : position + want + ahead])
+            if got < 0:
+                await self._wait_payload(sink)
+                return
+            if not got:
+                raise PeerGone("closed by the peer")
+            self._message_bytes += got
             taken = min(got, want)
             if got > want:
                 extra = got - want
@@ -282,6 +296,16 @@ class DicomLink:
                 self._start, self._end = 0, extra
         sink.position = position + taken
         self._pdv_left -= taken
+
+    async def _wait_payload(self, sink: Sink) -> None:
+        """Until more is there. A peer that makes us wait long does so without one of our buffers."""
+        self._check_rate()
+        with trio.move_on_after(_PARK_AFTER_S) as short:
+            await self.wire.wait_readable()
+        if short.cancelled_caught:
+            await sink.park()
+            await self.wire.wait_readable()
+            await sink.resume()
 
     async def _take(self, length: int) -> memoryview:
         if self._end - self._start < length:

@@ -65,7 +65,7 @@ class Staging(Protocol):
     async def spill(self) -> None:
         """Make room: write the full blocks of the view to the temporary file.
 
-        raises: OutOfResources; the object can then only be discarded
+        raises: OutOfResources; nothing has changed then
         """
 
     async def park(self) -> None:

@@ -118,7 +118,7 @@ class LocalObjectStore:
     async def commit(self, staging: Staging, check: Check[T]) -> Committed[T]:
         if not isinstance(staging, LocalStaging):
             raise Misuse("an object staged by another store")
-        with staging:
+        with staging.committing():
             await staging.resume()
             return await self.threads.run(staging.finish, check)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Lock
 from time import time_ns
 from types import TracebackType
@@ -16,7 +18,7 @@ from pacs_actors.archive.objects.writing import DurableWriter
 from pacs_actors.threads import NativePool
 from protocols.dataset.part10 import PREAMBLE_BYTES, ObjectRecord, preamble
 from protocols.dataset.record import StoredObject
-from protocols.errors import Misuse, OutOfResources
+from protocols.errors import Misuse
 
 T = TypeVar("T")
 
@@ -50,8 +52,7 @@ class LocalStaging:
         self._head = b""
         self._tail = b""
         self._hash = xxh3_128()
-        self._ended = False
-        self._broken = False
+        self._ended = self._committing = False
         self.view = buffer.view
         self.view[: self._data_offset] = bytes(PREAMBLE_BYTES) + meta
         self.position = self._data_offset
@@ -91,8 +92,18 @@ class LocalStaging:
             self.position += taken
             rest = rest[taken:]
 
+    @contextmanager
+    def committing(self) -> Iterator[None]:
+        """Around the commit: who staged the object may give up meanwhile, but the thread still reads the buffer."""
+        self._committing = True
+        try:
+            yield
+        finally:
+            self._committing = False
+            self.discard()
+
     def discard(self) -> None:
-        if self._ended:
+        if self._ended or self._committing:
             return
         self._ended = True
         if self._buffer is not None:
@@ -161,7 +172,6 @@ class LocalStaging:
         """Write the full blocks, and move what is left of the last one to the beginning of the buffer."""
         writer, view = self._tools.writer, self.view
         full = self.position - self.position % BLOCK_BYTES
-        self._broken = True  # until all of this is done
         with writer.refusing("spill"):
             if self._fd < 0:
                 self._fd = writer.create(self._name)
@@ -173,13 +183,10 @@ class LocalStaging:
         left = self.position - full
         view[:left] = view[full : self.position]
         self.position = left
-        self._broken = False
 
     def _check_usable(self) -> None:
         if self._ended or self._buffer is None:
             raise Misuse("the object is parked, committed or discarded")
-        if self._broken:
-            raise OutOfResources("the object could not be stored")
 
     def _give_back_buffer(self) -> None:
         buffer, self._buffer = self._buffer, None
