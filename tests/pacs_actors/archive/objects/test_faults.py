@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from pacs_actors.archive.objects.buffers import BUFFER_BYTES
+from pacs_actors.archive.objects.buffers import BLOCK_BYTES, BUFFER_BYTES
 from pacs_actors.archive.objects.filesystem import O_DIRECT
 from pacs_actors.archive.objects.space import REFRESH_S
 from protocols.errors import OutOfResources
@@ -122,21 +122,47 @@ async def test_an_object_in_the_middle_when_the_disk_fails_is_refused_too(tmp_pa
                 await store.commit(caught, length)
 
 
-async def test_an_object_whose_spill_failed_cannot_be_committed(tmp_path: Path) -> None:
+async def test_a_spill_that_found_the_disk_full_loses_no_byte_of_the_object(tmp_path: Path) -> None:
+    disk, now, data = FailingDisk(), 0.0, os.urandom(BUFFER_BYTES + 5)
+    async with open_store(tmp_path, system=disk, clock=lambda: now) as store:
+        with await store.stage(CT, UID, EXPLICIT_LE, "M") as staging:
+            await staging.write(data[: BUFFER_BYTES // 2])
+            disk.fail("pwrite", errno.ENOSPC)
+            for _ in range(2):
+                with pytest.raises(OutOfResources):
+                    await staging.spill()
+            disk.heal()
+            now += REFRESH_S
+            await staging.spill()
+            await staging.write(data[BUFFER_BYTES // 2 :])
+            stored, _ = await store.commit(staging, length)
+        assert object_path(tmp_path, stored.key).read_bytes()[stored.data_offset :] == data
+        assert await store.verify(stored.key)
+
+
+async def test_what_lies_behind_an_object_on_disk_is_not_a_piece_of_the_one_before(tmp_path: Path) -> None:
+    blocks: list[bytes] = []
+    disk = FailingDisk()
+
+    def pwrite(fd: int, data: memoryview, offset: int) -> int:
+        blocks.append(bytes(data))
+        return os.pwrite(fd, data, offset)
+
+    disk.pwrite = pwrite  # type: ignore[assignment]
+    async with open_store(tmp_path, system=disk) as store:
+        await put(store, UID, b"\xaa" * 4000)
+        stored, _ = await put(store, UID, b"\xbb" * 10)
+    assert len(blocks[1]) == BLOCK_BYTES
+    assert blocks[1][stored.size_bytes :] == bytes(BLOCK_BYTES - stored.size_bytes)
+
+
+async def test_quarantine_syncs_both_folders_after_the_rename(tmp_path: Path) -> None:
     disk = FailingDisk()
     async with open_store(tmp_path, system=disk) as store:
-        with await store.stage(CT, UID, EXPLICIT_LE, "M") as staging:
-            await staging.write(bytes(BUFFER_BYTES // 2))
-            disk.fail("pwrite", errno.ENOSPC)
-            with pytest.raises(OutOfResources):
-                await staging.spill()
-            disk.heal()
-            with pytest.raises(OutOfResources):
-                await staging.spill()
-            with pytest.raises(OutOfResources):
-                await store.commit(staging, length)
-    assert not files_below(tmp_path / "objects")
-    assert not files_below(tmp_path / "tmp" / "0")
+        stored, _ = await put(store, UID, b"x")
+        disk.calls.clear()
+        await store.quarantine(stored.key, "conflict")
+        assert disk.calls == ["rename", "open", "fsync", "open", "fsync"]
 
 
 async def test_out_of_descriptors_passes(tmp_path: Path) -> None:
