@@ -74,6 +74,8 @@ async def migrate(
     raises: ConfigError if the database was made by other files than these, or by newer code
     """
     wanted = bundled() if migrations is None else migrations
+    # However long it takes, and however long another process takes.
+    await connection.execute("SET statement_timeout TO 0")
     await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
     try:
         await connection.execute(_HISTORY)
@@ -91,9 +93,11 @@ async def migrate(
             "SELECT EXISTS (SELECT FROM pg_proc WHERE proname = $1)", INDEX_FUNCTION
         ):
             await connection.execute(CREATE_INDEX_FUNCTION)
-        return pending
+        new = {each.version for each in pending}
+        return [each for each in await _compare(connection, wanted) if each.version in new]
     finally:
         await connection.execute("SELECT pg_advisory_unlock($1)", _LOCK)
+        await connection.execute("RESET statement_timeout")
 
 
 async def status(

@@ -82,15 +82,16 @@ def arguments(
         ).decode()
     keys = list(zip(*batch.series, strict=True))
     values = [entry.scanned.values for entry in entries]
+    stored_objects = [entry.stored for entry in entries]
+    folders = [folder(each.key) for each in stored_objects]
     own = {
         _SOP_CLASS_UID: [entry.scanned.sop_class_uid for entry in entries],
         _SOP_INSTANCE_UID: [entry.scanned.sop_instance_uid for entry in entries],
     }
-    instance_columns = [own.get(tag) or [each.get(tag, "") for each in values] for tag in _INSTANCE_TAGS]
-    stored_objects = [entry.stored for entry in entries]
-    folders = [folder(each.key) for each in stored_objects]
-    return [
-        described, *map(list, keys), batch.group_of, *instance_columns,
+    columns: list[list[Any]] = [
+        own.get(tag) or [each.get(tag, "") for each in values] for tag in _INSTANCE_TAGS
+    ]
+    columns += [
         [entry.scanned.transfer_syntax_uid for entry in entries],
         [entry.scanned.character_set for entry in entries],
         [each.key for each in stored_objects],
@@ -102,8 +103,10 @@ def arguments(
         [each.source for each in stored_objects],
         [_custom_json(each, custom) for each in values],
         [each.received_ns for each in stored_objects],
-        *(mark or (None, None)),
-    ]  # fmt: skip
+    ]
+    # Encoding an argument costs by the value; most columns hold one value throughout.
+    short = [column[:1] if column.count(column[0]) == len(column) else column for column in columns]
+    return [described, *map(list, keys), batch.group_of, *short, *(mark or (None, None))]
 
 
 def folder(key: str) -> tuple[int, int]:

@@ -17,9 +17,14 @@ from msgspec import Struct
 
 from pacs_actors.archive.batch import PATIENT_ID, Batch, GroupKey, arguments, cleaned, group
 from pacs_actors.archive.index_function import CALL_INDEX_FUNCTION
+from pacs_actors.archive.locating import LocatedInstance, fetch_located, location
+from pacs_actors.archive.matching import FindQuery, Root, plan
 from pacs_actors.database import Database
 from pacs_actors.operations import logs
+from protocols.dataset.identifier import Identifier
 from protocols.dataset.record import IndexEntry
+
+__all__ = ["Catalogue", "FindPage", "LocatedInstance", "Outcome", "OutcomeKind", "RecentStudy", "Totals"]
 
 _REMEMBERED_SERIES: Final = 4096
 _ATTEMPTS: Final = 4
@@ -48,6 +53,21 @@ class Outcome(Struct, frozen=True):
     kind: OutcomeKind
     first_key: str | None = None
     patient_mismatch: bool = False
+
+
+class FindPage(Struct, frozen=True):
+    """A page of answers.
+
+    returns:     the tag of each value of a row
+    rows:        values as text, "" where there is none; of a sequence DICOM JSON
+    after:       the cursor for the next page; None: this is the last
+    unsupported: tags asked for that are not answered (status FF01H)
+    """
+
+    returns: tuple[int, ...]
+    rows: list[tuple[str, ...]]
+    after: tuple[int, ...] | None
+    unsupported: tuple[int, ...]
 
 
 class Totals(Struct, frozen=True):
@@ -161,7 +181,9 @@ class Catalogue:
                     stored.source, address,
                 )  # fmt: skip
                 if noted is not None:
-                    await _audit(connection, entry, found, address, "instance_quarantined", key)
+                    await _audit(
+                        connection, entry, found, address=address, event="instance_quarantined", key=key
+                    )
 
         await self.database.run(unit, urgent=True)
 
@@ -171,9 +193,39 @@ class Catalogue:
         """Write an audit event about an entry that contradicts the index."""
 
         async def unit(connection: asyncpg.Connection) -> None:
-            await _audit(connection, entry, found, address, what, entry.stored.key)
+            await _audit(connection, entry, found, address=address, event=what, key=entry.stored.key)
 
         await self.database.run(unit, urgent=True)
+
+    async def find_page(self, query: FindQuery) -> FindPage:
+        """One page of answers to a query, in a stable order.
+
+        raises: BadIdentifier (A900H) if the query is not one of its information model
+        """
+        found = plan(query, self.custom)
+
+        async def unit(connection: asyncpg.Connection) -> list[asyncpg.Record]:
+            return await connection.fetch(found.sql, *found.parameters)
+
+        records = await self.database.run(unit)
+        width = -found.cursor_width
+        last = tuple(records[-1][width:]) if len(records) == query.limit else None
+        return FindPage(found.returns, [record[:width] for record in records], last, found.unsupported)
+
+    async def locate(
+        self, identifier: Identifier, *, root: Root = Root.STUDY, relational: bool = False
+    ) -> list[LocatedInstance]:
+        """The instances that a C-MOVE or C-GET identifier names, by series and instance number.
+
+        raises: BadIdentifier (A900H) for a wrong level or a missing unique key; TooMany (A701H) for more than
+                MAX_LOCATED
+        """
+        wanted = location(identifier, root, relational=relational)
+
+        async def unit(connection: asyncpg.Connection) -> list[LocatedInstance]:
+            return await fetch_located(connection, wanted)
+
+        return await self.database.run(unit)
 
     async def known_keys(self, slot: int, batch: int) -> set[str]:
         """The object keys of one batch folder that are indexed."""
@@ -254,7 +306,7 @@ class Catalogue:
 
 
 async def _audit(
-    connection: asyncpg.Connection, entry: IndexEntry, found: Outcome, address: str, event: str, key: str
+    connection: asyncpg.Connection, entry: IndexEntry, found: Outcome, *, address: str, event: str, key: str
 ) -> None:
     scanned, stored = entry.scanned, entry.stored
     details = {

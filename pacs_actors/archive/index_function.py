@@ -73,7 +73,7 @@ def _fill(table: str, names: tuple[str, ...], ids: str, and_only: str = "") -> s
         FROM (SELECT DISTINCT ON (g.id) g.id, {_listed((*texts, "custom"), "f.")}
               FROM unnest({ids}) WITH ORDINALITY g (id, ord) JOIN {_records(names)} f ON f.ordinality = g.ord
               ORDER BY g.id, g.ord) r
-        WHERE t.id = r.id AND ({wanted} OR NOT t.custom @> r.custom) {and_only};"""
+        WHERE t.id = r.id AND ({wanted} OR NOT t.custom @> r.custom) {and_only};"""  # noqa: S608 - names from INDEXED
 
 
 def _filled_in() -> str:
@@ -84,7 +84,8 @@ def _filled_in() -> str:
         "resolve": _RESOLVE,
         "instance_parameters": ", ".join(f"in_{name} {kind}[]" for name, kind in _SENT.items()),
         "instance_columns": _listed(kept),
-        "instance_values": _listed(kept, "i."),
+        # unnest pads the short array of a column whose values are all the same
+        "instance_values": ", ".join(f"coalesce(i.{name}, in_{name}[1])" for name in kept),
         "instance_arguments": _listed(_SENT, "in_"),
         "instance_names": _listed(_SENT),
         "fill_series": _fill("series", _UPPER["series"], "series_ids"),

@@ -1,0 +1,160 @@
+"""What the values of matching keys mean (PS3.4 C.2.2.2): wildcards, ranges, numbers. Pure text rules, no SQL.
+
+Dates, times and date-times are brought to the forms of the SQL functions ``dicom_date``, ``dicom_time`` and
+``dicom_datetime``: digits of fixed width, which compare as text.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from typing import Final
+
+from msgspec import Struct
+
+from protocols.errors import BadIdentifier
+
+WILDCARD_VRS: Final = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
+SINGLE_VALUED_VRS: Final = frozenset({"LT", "ST", "UT", "UR"})  # a backslash is text there
+MAX_VALUES: Final = 10_000
+
+_DATE: Final = re.compile(r"(\d{4})\.?(\d{2})\.?(\d{2})")
+_TIME: Final = re.compile(r"(\d{2})(?::?(\d{2})(?::?(\d{2})(?:\.(\d{1,6}))?)?)?")
+_DATETIME: Final = re.compile(r"(\d{4})((?:\d{2}){0,5})(?:\.(\d{1,6}))?([+-]\d{4})?")
+_NUMBER: Final = re.compile(r" *[+-]?(?:\d{1,64}\.?\d{0,64}|\.\d{1,64})(?:[eE][+-]?\d{1,2})? *")
+_LITERAL_RUN: Final = re.compile(r"[^\W_]{3,}")
+
+_EARLIEST: Final = "0101000000"  # month, day, hour, minute, second that an imprecise date-time begins with
+_LATEST: Final = "1231235959"
+
+
+class Range(Struct, frozen=True):
+    """Both ends belong to it; None is open (PS3.4 C.2.2.2.5)."""
+
+    low: str | None
+    high: str | None
+
+
+def split_values(key: str, vr: str) -> list[str]:
+    """The alternatives of a key, without padding: a UID list, or several values of which one has to match.
+
+    raises: BadIdentifier for more than MAX_VALUES
+    """
+    if vr in SINGLE_VALUED_VRS:
+        return [key.rstrip(" ")]
+    if "\\" not in key:
+        return [key.strip(" ")]
+    values = key.split("\\", MAX_VALUES)
+    if len(values) > MAX_VALUES:
+        raise BadIdentifier(f"a key of more than {MAX_VALUES} values")
+    return [stripped for value in values if (stripped := value.strip(" "))]
+
+
+def is_universal(key: str) -> bool:
+    """Zero length, or nothing but asterisks: of every VR, since senders put them into dates as well."""
+    return not key.strip(" *")
+
+
+def has_wildcard(value: str) -> bool:
+    return "*" in value or "?" in value
+
+
+def like_pattern(value: str) -> str:
+    """The LIKE pattern (escape character: backslash) of a value with ``*`` and ``?``."""
+    escaped = value.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return re.sub(r"\*+", "%", escaped).replace("?", "_")
+
+
+def is_selective(value: str) -> bool:
+    """Is there a run of three letters or digits, so that a trigram index narrows the search?"""
+    return _LITERAL_RUN.search(value) is not None
+
+
+def prefix_of(value: str) -> str | None:
+    """``abc`` of ``abc*``; None if the value is not of that form."""
+    bare = value.rstrip("*")
+    return bare if bare and bare != value and not has_wildcard(bare) else None
+
+
+def after_prefix(prefix: str) -> str | None:
+    """The least text, by code points, that is greater than every text with this prefix; None if there is
+    none.
+    """
+    for end in range(len(prefix), 0, -1):
+        following = ord(prefix[end - 1]) + 1
+        if following <= 0x10FFFF:
+            # Surrogates are no characters.
+            return prefix[: end - 1] + chr(0xE000 if 0xD800 <= following <= 0xDFFF else following)
+    return None
+
+
+def number(value: str) -> Decimal | None:
+    """An IS or DS value (also US…): 1, 01 and 1.0 are the same; None if it is none."""
+    return Decimal(value.strip(" ")) if _NUMBER.fullmatch(value) else None
+
+
+def date(value: str) -> str | None:
+    """YYYYMMDD of a DA value, also of the old form YYYY.MM.DD; None if it is none."""
+    found = _DATE.fullmatch(value)
+    return "".join(found.groups()) if found else None
+
+
+def time(value: str, *, latest: bool = False) -> str | None:
+    """HHMMSS.FFFFFF of a TM value; what it leaves out is filled with the earliest, or latest, possible."""
+    found = _TIME.fullmatch(value)
+    if not found:
+        return None
+    hours, minutes, seconds, fraction = found.groups()
+    sexagesimal, digit = ("59", "9") if latest else ("00", "0")
+    return f"{hours}{minutes or sexagesimal}{seconds or sexagesimal}.{(fraction or '').ljust(6, digit)}"
+
+
+def date_time(value: str, *, latest: bool = False) -> str | None:
+    """YYYYMMDDHHMMSS.FFFFFF of a DT value in its local time: its offset from UTC is not applied."""
+    found = _DATETIME.fullmatch(value)
+    if not found:
+        return None
+    year, rest, fraction, _ = found.groups()
+    filler, digit = (_LATEST, "9") if latest else (_EARLIEST, "0")
+    return f"{year}{rest}{filler[len(rest) :]}.{(fraction or '').ljust(6, digit)}"
+
+
+def date_range(key: str) -> Range | None:
+    """The range of a DA key, None if it is a single value. raises: BadIdentifier for a malformed one."""
+    if "-" not in key:
+        return None
+    low, _, high = key.partition("-")
+    return _range(key, low, high, date(low.strip()), date(high.strip()))
+
+
+def time_range(key: str) -> Range | None:
+    """The range of a TM key; it does not cross midnight, and an imprecise end includes all it may mean."""
+    if "-" not in key:
+        return None
+    low, _, high = key.partition("-")
+    return _range(key, low, high, time(low.strip()), time(high.strip(), latest=True))
+
+
+def date_time_range(key: str) -> Range | None:
+    """The range of a DT key.
+
+    A hyphen also begins an offset from UTC. ``-hhmm`` up to -1200 after a date-time is one, unless another
+    hyphen or nothing at all makes it the sign of the range (PS3.5 6.2: offsets are -1200 to +1400).
+    """
+    if "-" not in key:
+        return None
+    if (single := _DATETIME.fullmatch(key)) and single[4] and single[4] <= "-1200":
+        return None
+    for place in (index for index, sign in enumerate(key) if sign == "-"):
+        low, high = key[:place].strip(), key[place + 1 :].strip()
+        first, last = date_time(low), date_time(high, latest=True)
+        if (first or not low) and (last or not high) and (first or last):
+            return Range(first, last)
+    raise BadIdentifier("a malformed range of date-times")
+
+
+def _range(key: str, low: str, high: str, first: str | None, last: str | None) -> Range:
+    malformed = (low.strip() and first is None) or (high.strip() and last is None)
+    if malformed or (first is None and last is None):
+        raise BadIdentifier(f"a malformed range of {len(key)} characters")
+    return Range(first, last)
