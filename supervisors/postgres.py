@@ -32,6 +32,7 @@ from supervisors.postgres_programs import environment, find_programs
 from supervisors.postgres_socket import dsn, socket_folder
 
 _POLL_S: Final = 0.01
+_LAST_WORDS_S: Final = 0.05
 _FAST_STOP_S: Final = 20.0
 _IMMEDIATE_STOP_S: Final = 5.0
 _REMEMBERED_LINES: Final = 8
@@ -74,6 +75,9 @@ class EmbeddedPostgres:
                 logs.event("postgres_ready", pid=process.pid, took_s=round(trio.current_time() - began, 3))
                 task_status.started()
                 code = await wait_exit(process)
+                await trio.sleep(
+                    _LAST_WORDS_S
+                )  # its clients' processes may hold the pipe open: no end to wait for
                 nursery.cancel_scope.cancel()
             raise self._died(code)
         finally:
@@ -101,7 +105,7 @@ class EmbeddedPostgres:
             if found is not None and found.pid == process.pid and found.ready:
                 return
             if process.poll() is not None:
-                await trio.sleep(_POLL_S)  # for its last words
+                await trio.sleep(_LAST_WORDS_S)
                 raise self._died(process.returncode)
             await trio.sleep(_POLL_S)
 

@@ -139,9 +139,8 @@ def hand_over(folder: Path, programs: Programs) -> None:
         return
     uid, gid = programs.launcher.owner or (0, 0)
     if folder.stat().st_uid != uid:
-        for place, _, files in os.walk(
-            folder, topdown=False
-        ):  # the folder itself last: it says that all is done
+        # From the bottom: the owner of the folder itself says that all below is done.
+        for place, _, files in os.walk(folder, topdown=False):
             for path in (*(Path(place, file) for file in files), Path(place)):
                 os.chown(path, uid, gid, follow_symlinks=False)
     if programs.launcher.owner is not None:

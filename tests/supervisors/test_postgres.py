@@ -27,7 +27,7 @@ from supervisors import postgres_programs
 from supervisors.child_process import end_now, finish, spawn, wait_gone
 from supervisors.postgres import EmbeddedPostgres, PostgresDied, running_dsn, started
 from supervisors.postgres_folder import running
-from supervisors.postgres_programs import Launcher, environment, find_programs
+from supervisors.postgres_programs import Launcher, environment, find_programs, installations
 from supervisors.postgres_socket import MAX_SOCKET_PATH_BYTES, fits, socket_folder
 from supervisors.supervisor import Child, RestartLimit, keep_alive
 
@@ -113,6 +113,20 @@ async def test_a_restart_keeps_address_and_data(data: Path) -> None:
     async with started(embedded(data)) as second:
         assert second == first
         assert await ask(second, "SELECT value FROM kept") == 7
+
+
+@pytest.mark.parametrize("installation", list(installations()), ids=str)
+async def test_every_installation_on_this_machine_serves_and_is_found_again_by_its_version(
+    data: Path, installation: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as only:
+        only.setattr(postgres_programs, "installations", lambda: iter([installation]))
+        major = (await find_programs(None)).major
+        async with started(embedded(data)) as dsn:
+            assert int(await ask(dsn, "SHOW server_version_num")) // 10000 == major
+            await ask(dsn, "CREATE TABLE kept AS SELECT 7 AS value", "SELECT 1")
+    async with started(embedded(data)) as dsn:  # whatever else is installed
+        assert await ask(dsn, "SELECT value FROM kept") == 7
 
 
 async def test_the_address_serves_psql_too(data: Path) -> None:
