@@ -148,7 +148,8 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
     except (OSError, subprocess.CalledProcessError) as error:
         pytest.skip(f"no loop mount of ext4 here: {error}")
     yield made
-    subprocess.run(["umount", made.mounted], capture_output=True)
+    # Lazily: a test that failed may have left files open.
+    subprocess.run(["umount", "--lazy", made.mounted], capture_output=True)
 
 
 async def ingest_until_power_cut(machine: Machine, disk: FileSystem, objects: int) -> list[str]:

@@ -258,7 +258,7 @@ def small_tmpfs(tmp_path: Path) -> Iterator[Path]:
     try:
         yield mounted
     finally:
-        subprocess.run(["umount", mounted], check=True)
+        subprocess.run(["umount", "--lazy", mounted], check=True)
 
 
 async def test_a_really_full_disk_refuses_and_recovers(small_tmpfs: Path) -> None:
