@@ -23,7 +23,7 @@ from protocols.dataset.transfer_syntax import (
 from protocols.errors import CannotUnderstand, PacsError
 
 MAX_NESTING: Final = 64
-MAX_SEQUENCE_HEADERS: Final = 1_000_000
+MAX_SEQUENCE_HEADERS: Final = 600_000
 
 # One level of nesting takes a sequence header and an item header, 16 bytes at least: what is shorter cannot
 # nest beyond the limit on its own, and need not be looked into.
