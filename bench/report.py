@@ -23,7 +23,11 @@ COLUMNS: Final[tuple[tuple[str, str, int], ...]] = (
     ("foreign_share", "others' CPU", 2),
 )
 
-_LEGEND: Final = "Per second (requests, or instances retrieved), p50/p99 in ms, server CPU in ms a request."
+_DISTURBED: Final = 0.15
+_LEGEND: Final = (
+    "Per second (requests, or instances retrieved), p50/p99 in ms, server CPU in ms a request.\n"
+    "* others used more than 15 % of the machine."
+)
 
 
 def line(name: str, case: Case) -> str:
@@ -68,13 +72,14 @@ def _cell(case: Case | None) -> str:
         return "failed"
     median = case.median
     cpu = f"  {median['server_cpu_ms_each']:.2f}" if "server_cpu_ms_each" in median else ""
-    return f"{per_s:,.0f}  {median['p50_ms']:.1f}/{median['p99_ms']:.1f}{cpu}"
+    disturbed = "*" if median.get("foreign_share", 0) > _DISTURBED else ""
+    return f"{disturbed}{per_s:,.0f}  {median['p50_ms']:.1f}/{median['p99_ms']:.1f}{cpu}"
 
 
 def show(results: Mapping[str, Mapping[str, Case]]) -> None:
     """Print the table; failures follow with their reasons."""
     # Redirected output has no width of its own, and a table squeezed into 80 columns cannot be read.
-    console = Console(width=None if Console().is_terminal else 160)
+    console = Console(width=None if Console().is_terminal else 200)
     console.print(_LEGEND, table(results), sep="\n")
     for name, cases in results.items():
         for case_name, case in cases.items():

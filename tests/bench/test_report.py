@@ -16,7 +16,7 @@ RESULTS = {
         "find/name/1": Case(error="1 of 2 expected studies came"),
     },
     "other": {
-        "ingest/ct/1": Case({**BASE, "per_s": 400.0}),
+        "ingest/ct/1": Case({**BASE, "per_s": 400.0, "foreign_share": 0.5}),
         "get/ct/1": Case({**BASE, "per_s": 5.0, "items_per_s": 500.0, "items_each": 100.0}),
     },
 }
@@ -25,7 +25,7 @@ RESULTS = {
 def test_the_table_has_rates_ratios_and_failures(capsys: pytest.CaptureFixture[str]) -> None:
     report.show(RESULTS)
     text = capsys.readouterr().out
-    assert "7.50" in text and "2.00" in text
+    assert "7.50" in text and "2.00" in text and "*400" in text and "*3,000" not in text
     assert "failed" in text and "1 of 2 expected studies came" in text
 
 
