@@ -225,7 +225,7 @@ class SequenceWalk:
         )
         if tag == (SEQUENCE_DELIMITATION_ITEM if in_sequence else ITEM_DELIMITATION_ITEM):
             return None, value
-        if (tag == ITEM) is not in_sequence:
+        if (tag != ITEM) if in_sequence else (tag >> 16 == 0xFFFE):
             raise CannotUnderstand("items and elements of a sequence are mixed up")
         if length == UNDEFINED_LENGTH:
             if in_sequence:
