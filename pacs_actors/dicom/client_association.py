@@ -157,10 +157,12 @@ async def answer_release(link: DicomLink) -> None:
 
 async def abort(link: DicomLink, error: BaseException | None) -> None:
     """Send the A-ABORT that state and error ask for, if the peer can still hear it, and close. Never raises."""
-    with trio.CancelScope(shield=True, deadline=trio.current_time() + _ABORT_WITHIN_S):
-        with contextlib.suppress(PacsError, Misuse):
-            if not isinstance(error, PeerGone | AssociationAborted | AssociationRejected):
-                await _send_abort(link, error)
+    with (
+        trio.CancelScope(shield=True, deadline=trio.current_time() + _ABORT_WITHIN_S),
+        contextlib.suppress(PacsError, Misuse),
+    ):
+        if not isinstance(error, PeerGone | AssociationAborted | AssociationRejected):
+            await _send_abort(link, error)
     link.wire.close_now()
 
 

@@ -18,11 +18,10 @@ from pacs_actors.dicom.client_errors import AssociationAborted, AssociationOver,
 from pacs_actors.dicom.link import Aborted, DicomLink, Incoming, Released
 from pacs_actors.dicom.wire import PeerGone, PeerSilent
 from pacs_actors.operations import logs
-from protocols.dimse.commands import DATA_SET, NO_DATA_SET, RESPONSE, Command, CommandField, encode_command
+from protocols.dimse.commands import NO_DATA_SET, RESPONSE, Command, CommandField, encode_command
 from protocols.dimse.commands import respond as response_to
 from protocols.dimse.status import UNRECOGNIZED_OPERATION, StatusKind, kind_of
 from protocols.errors import PacsError, PeerError
-from protocols.ul.association import Event
 from protocols.ul.model import AbortReason
 from protocols.ul.negotiation import Context, Negotiated
 
@@ -68,6 +67,7 @@ class Exchange:
         self._over: str | None = None
         self._outstanding: tuple[Context, Command] | None = None
         self._cancel_deadline: float | None = None
+        self._inside_message = False
         self._message_id = 0
         self._turn = trio.Lock()
         self._sending = trio.Lock()
@@ -117,7 +117,7 @@ class Exchange:
                 return await self._end(await self._last_words() or error)
             case PeerError() | PeerSilent():
                 return await self._end(error)
-            case _ if self._outstanding is not None:
+            case _ if self._outstanding is not None or self._inside_message:
                 return await self._end(error)
         return error
 
@@ -128,8 +128,9 @@ class Exchange:
 
     async def _last_words(self) -> AssociationAborted | None:
         """The A-ABORT that a peer sent before its connection broke under what we were sending."""
-        with contextlib.suppress(PacsError), trio.CancelScope(
-            shield=True, deadline=trio.current_time() + _LAST_WORDS_WITHIN_S
+        with (
+            contextlib.suppress(PacsError),
+            trio.CancelScope(shield=True, deadline=trio.current_time() + _LAST_WORDS_WITHIN_S),
         ):
             try:
                 while True:
@@ -211,14 +212,18 @@ class Exchange:
     async def handle_next(self) -> None:
         """Wait for a request of the peer, with no request of ours outstanding, and let its handler have it.
 
-        Only the wait for its first byte may be cancelled without ending the association.
+        Only the wait for its first byte can be cancelled: a message that has begun is taken and answered.
         """
         await self.link.wait_message()
-        self._outstanding = None
-        incoming = await self._receive()
-        if incoming.command.is_response:
-            self._check_response(incoming.command)
-        await self._handle(incoming)
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + self.timeouts.response) as patience:
+            self._inside_message = True
+            incoming = await self._receive()
+            if incoming.command.is_response:
+                self._check_response(incoming.command)
+            await self._handle(incoming)
+            self._inside_message = False
+        if patience.cancelled_caught:
+            raise PeerSilent(f"a message that did not end within {self.timeouts.response:g} s")
 
     async def respond(self, incoming: Incoming, status: int, *, comment: str | None = None) -> None:
         """Answer a request of the peer."""
@@ -274,21 +279,3 @@ class Exchange:
             self._over = "we aborted it"
             logs.debug("client_association_aborted", why=type(error).__name__)
             await abort(self.link, error)
-
-
-def lost(link: DicomLink) -> None:
-    """The transport is gone: the state table hears of it."""
-    link.upper_layer.fire(Event.TRANSPORT_CLOSED)
-
-
-def request(
-    command_field: int, message_id: int, sop_class_uid: str, *, with_data_set: bool, **fields: object
-) -> Command:
-    """A DIMSE-C request with what all of them share."""
-    return Command(
-        command_field=command_field,
-        message_id=message_id,
-        affected_sop_class_uid=sop_class_uid,
-        data_set_type=DATA_SET if with_data_set else NO_DATA_SET,
-        **fields,  # type: ignore[arg-type]
-    )

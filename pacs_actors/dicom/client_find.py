@@ -44,9 +44,8 @@ class Answers:
             raise StopAsyncIteration
         try:
             async with self._exchange.turn(self):
-                if self._closed:  # while we waited for our turn
-                    raise StopAsyncIteration
-                answer = await self._next()
+                # Somebody else's turn may have closed us while we waited for ours.
+                answer = None if self._closed else await self._next()
         except PacsError:
             self._end()
             raise

@@ -28,7 +28,7 @@ Keys: TypeAlias = Mapping[str, Value]
 
 QUERY_RETRIEVE_LEVEL: Final = 0x00080052
 MAX_DEPTH: Final = 8
-MAX_ELEMENTS: Final = 4096
+MAX_ELEMENTS: Final = 20_000
 _TAG: Final = re.compile(r"\(?([0-9A-Fa-f]{4}),?([0-9A-Fa-f]{4})\)?").fullmatch
 
 
@@ -118,7 +118,7 @@ def _all_ascii(keys: Keys) -> bool:
 def decode_answer(raw: bytes, transfer_syntax_uid: str) -> Answer:
     """The answer that a peer sent.
 
-    raises: PeerError if it cannot be parsed, has over 4,096 elements or nests deeper than 8
+    raises: PeerError if it cannot be parsed, has over 20,000 elements or nests deeper than 8
     """
     encoding = encoding_of(transfer_syntax_uid, raw[:6])
     reader = _Reader(raw, encoding)
