@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,8 @@ def test_a_peer_is_measured_on_fresh_data_and_stopped(tmp_path: Path) -> None:
     assert set(cases) == {"ingest/small/1", "ingest/small/2"}
     assert all(case["error"] is None and case["median"]["per_s"] > 1 for case in cases.values())
     assert all(case["median"]["server_cpu_s"] >= 0 for case in cases.values())
-    assert (tmp_path / "out" / "result.svg").stat().st_size > 1000
+    if find_spec("matplotlib"):
+        assert (tmp_path / "out" / "result.svg").stat().st_size > 1000
     assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
     assert not [line for line in _command_lines() if str(tmp_path) in line]
 

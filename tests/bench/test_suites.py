@@ -74,6 +74,17 @@ def test_a_wrong_answer_is_noticed(pacs: ingest.Target) -> None:
         find.check(pacs, population, 10, wrong)
 
 
+def test_studies_that_are_there_already_are_not_stored_again(pacs: ingest.Target) -> None:
+    population = Run.new()
+    store(pacs, 10, population=population)
+    plan = suites.Plan(
+        suites=("find",), clients=(1,), runs=1, seconds=0.1, studies=10, population=population.name
+    )
+    cases = suites.Bench(pacs, plan).run()
+    assert set(cases) == {"find/patient/1", "find/name/1", "find/date/1"}
+    assert not [case.error for case in cases.values() if case.error]
+
+
 def test_a_pacs_that_is_not_there_fails_every_case_with_the_reason() -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
