@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from errno import EIO
 from pathlib import Path
 from threading import Condition, Lock
 from typing import Final
@@ -56,9 +57,10 @@ class DirectorySync:
         round_end = self._asked
         self._syncing = True
         self._changed.release()
-        failure = None
+        failure: SyncFailed | None = SyncFailed(EIO, "fsync was interrupted")
         try:
             synced(self._system.fsync, self._fd)
+            failure = None
         except SyncFailed as error:
             failure = error
         finally:

@@ -159,7 +159,7 @@ class ObjectStore(Protocol):
         """The keys in one batch folder, in no order."""
 
     def free_bytes(self) -> int:
-        """What may still be stored before the reserve is touched."""
+        """What may still be stored before the reserve is touched, as of about half a second ago; never blocks."""
 
     @property
     def health(self) -> StoreHealth: ...

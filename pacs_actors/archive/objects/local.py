@@ -81,6 +81,7 @@ class LocalObjectStore:
         self._names = Names()
         self._health = Health()
         self._buffers = BufferPool(settings.buffers)
+        self._refreshing = False
 
     async def __aenter__(self) -> LocalObjectStore:
         """raises: Unavailable if another process has the slot; OSError if the folders cannot be made"""
@@ -159,12 +160,16 @@ class LocalObjectStore:
         return found
 
     def free_bytes(self) -> int:
+        if self._space.stale and not self._refreshing:
+            # For the next who asks: a node that nobody sends to, because it was full, must notice that it is not.
+            self._refreshing = True
+            self.threads.submit(self._refresh_space_unasked)
         return self._space.free_bytes
 
     @property
     def health(self) -> StoreHealth:
         return StoreHealth(
-            self._health.failure, self._space.free_bytes, self._buffers.statistics, self.threads.statistics
+            self._health.failure, self.free_bytes(), self._buffers.statistics, self.threads.statistics
         )
 
     # -- on native threads --------------------------------------------------------------------------
@@ -230,6 +235,13 @@ class LocalObjectStore:
     def _refresh_space(self) -> None:
         with self._tools.writer.refusing("statvfs"):
             self._space.refresh()
+
+    def _refresh_space_unasked(self) -> None:
+        try:
+            with suppress(OutOfResources):
+                self._refresh_space()
+        finally:
+            self._refreshing = False
 
     def _remove(self, keys: tuple[str, ...]) -> None:
         paths = [self.root / path_of(key) for key in keys]

@@ -192,6 +192,24 @@ async def test_the_reserve_is_kept_before_the_disk_is_full(tmp_path: Path) -> No
         await put(store, UID, b"x")
 
 
+async def test_a_node_that_nobody_sends_to_notices_that_there_is_room_again(tmp_path: Path) -> None:
+    disk, now = FailingDisk(), 0.0
+    disk.free_bytes = 0
+    async with open_store(tmp_path, system=disk, clock=lambda: now) as store:
+        with pytest.raises(OutOfResources):
+            await store.stage(CT, UID, EXPLICIT_LE, "M")
+        disk.free_bytes = 10 * BUFFER_BYTES
+        assert store.health.free_bytes == 0
+        now += REFRESH_S
+        with trio.fail_after(20):
+            while store.health.free_bytes != 10 * BUFFER_BYTES:
+                await trio.lowlevel.checkpoint()
+        readings = disk.calls.count("statvfs")
+        for _ in range(10):
+            assert store.free_bytes()
+        assert disk.calls.count("statvfs") == readings
+
+
 @pytest.mark.parametrize("when", ["open", "write"])
 async def test_a_file_system_without_unbuffered_writes_is_used_through_the_cache(
     tmp_path: Path, when: str

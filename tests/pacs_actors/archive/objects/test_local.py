@@ -199,6 +199,29 @@ async def test_a_commit_that_has_begun_gives_its_result_even_to_a_cancelled_call
         assert object_path(tmp_path, stored.key).exists()
 
 
+async def test_a_sender_that_gives_up_during_the_commit_takes_nothing_away_from_it(
+    store: LocalObjectStore, tmp_path: Path
+) -> None:
+    staging = await store.stage(CT, UID, EXPLICIT_LE, "M")
+    await staging.write(b"abc")
+    free: list[int] = []
+    token = trio.lowlevel.current_trio_token()
+
+    def give_up() -> None:
+        staging.discard()
+        free.append(store.health.buffers.free)
+
+    def check(data: memoryview, complete: bool) -> bytes:
+        trio.from_thread.run_sync(give_up, trio_token=token)
+        return bytes(data)
+
+    stored, seen = await store.commit(staging, check)
+    assert seen == b"abc"
+    assert free == [store.health.buffers.total - 1]
+    assert await store.verify(stored.key)
+    assert nothing_left(store)
+
+
 async def test_a_commit_cancelled_before_it_began_leaves_nothing(store: LocalObjectStore) -> None:
     staging = await store.stage(CT, UID, EXPLICIT_LE, "M")
     with trio.CancelScope() as scope:
