@@ -50,8 +50,8 @@ _AWAY: Final = (
 SERVER_SETTINGS: Final = {
     "application_name": "pacs-actors",
     "jit": "off",  # our statements are short: compiling one costs more than running it
-    # Two name parts with a third of their trigrams in common are alike (Smith, Smyth); see matching.py.
-    "pg_trgm.strict_word_similarity_threshold": "0.33",
+    # Two words with so many of their trigrams in common are alike (John, Jon; Smith, Smyth): see matching.py.
+    "pg_trgm.strict_word_similarity_threshold": "0.28",
 }
 
 

@@ -19,13 +19,13 @@ from __future__ import annotations
 import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import trio
 
 from pacs_actors import migrations
 from pacs_actors.archive.audit import Audit, Auditor
 from pacs_actors.archive.catalogue import Catalogue
+from pacs_actors.archive.commitment_book import CommitmentBook
 from pacs_actors.archive.custom import custom_attributes
 from pacs_actors.archive.indexer import Indexer
 from pacs_actors.archive.ingest_writer import IngestWriter
@@ -33,9 +33,12 @@ from pacs_actors.archive.ledger import Ledger
 from pacs_actors.archive.objects.buffers import BufferPool
 from pacs_actors.archive.objects.local import LocalObjectStore
 from pacs_actors.archive.progress import IndexProgress
+from pacs_actors.archive.query_responder import FindMatches, QueryResponder
 from pacs_actors.archive.recovery_reader import RecoveryReader
+from pacs_actors.archive.transcoder import Transcoder
 from pacs_actors.database import Database
 from pacs_actors.dicom.access_book import AccessBook
+from pacs_actors.dicom.commitment_agent import CommitmentAgent
 from pacs_actors.dicom.facilities import Facilities
 from pacs_actors.dicom.listener import Listener
 from pacs_actors.dicom.services import SERVICES
@@ -74,9 +77,10 @@ class WorkerTree:
         async with (
             LocalObjectStore(Path(settings.server.data), slot, settings.storage) as store,
             Database(self.orders.dsn, settings.database) as database,
+            Transcoder() as transcoder,
             trio.open_nursery() as nursery,
         ):
-            self._plant(store, database, debt)
+            self._plant(store, database, transcoder, debt)
             nursery.start_soon(self._drain, nursery.cancel_scope)
             await self.root.run()
             nursery.cancel_scope.cancel()
@@ -84,14 +88,14 @@ class WorkerTree:
     def drain(self) -> None:
         self._drain_asked.set()
 
-    def _plant(self, store: LocalObjectStore, database: Database, debt: int) -> None:
+    def _plant(self, store: LocalObjectStore, database: Database, transcoder: Transcoder, debt: int) -> None:
         settings, page = self.settings, self.page
         limit = RestartLimit(settings.server.restart_crashes, settings.server.restart_window_s)
         custom = custom_attributes(settings.index.custom_attributes)
         backlog = settings.storage.backlog
         self.ingest: Mailbox[IngestMessage] = Mailbox("ingest", 64)
         self.index: Mailbox[IndexMessage] = Mailbox("index", backlog + _SPARE_INDEX_PLACES)
-        self.queries: Mailbox[Any] = Mailbox("queries", 256)
+        self.queries: Mailbox[FindMatches] = Mailbox("queries", 256)
         self.audits: Mailbox[AuditEvent] = Mailbox("audit", _AUDIT_PLACES)
         self.web_ends = trio.Event()
 
@@ -103,8 +107,9 @@ class WorkerTree:
         access = AccessBook(settings, ledger)
         facilities = Facilities(
             settings, page, store, catalogue, progress, audit, self.ingest, self.queries,
-            access.policy, store.threads, BufferPool(_SEND_BUFFERS),
+            access.policy, store.threads, BufferPool(_SEND_BUFFERS), transcoder,
         )  # fmt: skip
+        facilities.commitments = CommitmentAgent(facilities, CommitmentBook(database))
         indexer = Indexer(settings.index, catalogue, store, progress, self.index)
         writers = [
             Child(
@@ -113,7 +118,10 @@ class WorkerTree:
             )
             for n in range(settings.storage.writer_threads * _WRITERS_PER_THREAD)
         ]
-        responders: list[Child] = []
+        responders = [
+            Child(f"query responder {n}", QueryResponder(settings, catalogue, progress, self.queries).run)
+            for n in range(settings.index.responders)
+        ]
         recovery = RecoveryReader(
             self._slots_to_recover(store), catalogue, store, progress, self.index,
             first_own_batch=store.current_batch(), debt=debt, custom=custom,
@@ -150,6 +158,7 @@ class WorkerTree:
             Child("recovery reader", recovery.run),
             Child("access book", access.run),
             self.responding,
+            Child("commitment agent", facilities.commitments.run),
         )
         self.board.root = self.root
 

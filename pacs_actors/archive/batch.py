@@ -172,6 +172,6 @@ def _items(text: str) -> list[dict[str, Any]] | None:
         return None
 
 
-def _custom_json(values: Mapping[int, str], custom: Mapping[int, str]) -> str | None:
+def _custom_json(values: Mapping[int, str], custom: Mapping[int, str]) -> str:
     found = {f"{tag:08X}": values[tag] for tag in custom if tag in values}
-    return _TO_JSON(found).decode() if found else None
+    return _TO_JSON(found).decode() if found else ""

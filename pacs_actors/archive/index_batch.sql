@@ -59,7 +59,7 @@ BEGIN
 
     WITH made AS (
         INSERT INTO instances (series, @instance_columns@, custom, received_at)
-        SELECT series_ids[i.grp], @instance_values@, coalesce(i.custom, in_custom[1])::jsonb,
+        SELECT series_ids[i.grp], @instance_values@, nullif(coalesce(i.custom, in_custom[1]), '')::jsonb,
             timestamptz 'epoch' + (coalesce(i.received_ns, in_received_ns[1]) / 1000) * interval '1 microsecond'
         FROM unnest(grp, @instance_arguments@) WITH ORDINALITY i (grp, @instance_names@, ord)
         ORDER BY coalesce(i.sop_instance_uid, in_sop_instance_uid[1]), i.ord

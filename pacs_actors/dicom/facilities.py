@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from config.settings import Settings
 from pacs_actors.archive.audit import Audit
@@ -23,11 +23,18 @@ from protocols.ul.association import Side
 from protocols.ul.model import AssociateAccept, AssociateReject, AssociateRequest
 from protocols.ul.negotiation import Negotiated, Policy, QuerySupport, Service, answer, interpret
 
+if TYPE_CHECKING:
+    from pacs_actors.dicom.commitment_agent import CommitmentAgent
+
 QUERY_SUPPORT = QuerySupport(relational=True, combined_datetime=True, fuzzy=True)
 
 
 class Facilities:
-    """queries: the mailbox of the query responders. send_buffers: arenas of the retrievals, apart from those of the receivers."""
+    """commitments: the worker's commitment agent, who needs the facilities himself and is set after them.
+
+    queries: the mailbox of the query responders. send_buffers: arenas of the retrievals, apart from those of the receivers."""
+
+    commitments: CommitmentAgent
 
     def __init__(
         self,
@@ -43,12 +50,10 @@ class Facilities:
         native: NativePool,
         send_buffers: BufferPool,
         transcoder: Transcoder,
-        commitment_book: CommitmentBook,
     ) -> None:
         self.settings, self.page, self.store, self.catalogue = settings, page, store, catalogue
         self.progress, self.audit, self.ingest, self.queries = progress, audit, ingest, queries
         self.access, self.native, self.send_buffers, self.transcoder = access, native, send_buffers, transcoder
-        self.commitments = CommitmentAgent(self, commitment_book)
         self.storage_classes = frozenset(
             {*sop_classes.STORAGE, *sop_classes.RETIRED_STORAGE, *settings.dicom.private_storage_classes}
         )

@@ -11,27 +11,39 @@ from collections.abc import Sequence
 import trio
 
 from pacs_actors.archive.catalogue import LocatedInstance
+from pacs_actors.archive.matching import Root
 from pacs_actors.archive.progress import wait_until_indexed
 from pacs_actors.dicom.access import KnownAe, Right
 from pacs_actors.dicom.association import NOT_AUTHORIZED, Association
 from pacs_actors.dicom.link import Aborted, Incoming
 from pacs_actors.dicom.outlet import Outlet, open_outlet
-from pacs_actors.dicom.sub_operations import (
-    CANCELLED,
-    PENDING,
-    WARNING_FAILURES,
-    SubOperations,
-)
+from pacs_actors.dicom.sub_operations import CANCELLED, PENDING, SubOperations
 from pacs_actors.dicom.wire import PeerGone, PeerSilent
 from pacs_actors.operations import logs
 from protocols.dataset.identifier import IdentifierEncoder, decode_identifier
 from protocols.dimse.commands import CommandField, encode_command
 from protocols.errors import PacsError, PeerError, Refusal, Unavailable
-from protocols.ul.sop_classes import GET, MOVE
+from protocols.ul.sop_classes import (
+    GET,
+    MOVE,
+    PATIENT_ROOT_GET,
+    PATIENT_ROOT_MOVE,
+    PATIENT_STUDY_ONLY_GET,
+    PATIENT_STUDY_ONLY_MOVE,
+    STUDY_ROOT_GET,
+    STUDY_ROOT_MOVE,
+)
 
+ROOTS = {
+    PATIENT_ROOT_GET: Root.PATIENT,
+    STUDY_ROOT_GET: Root.STUDY,
+    PATIENT_STUDY_ONLY_GET: Root.PATIENT_STUDY_ONLY,
+    PATIENT_ROOT_MOVE: Root.PATIENT,
+    STUDY_ROOT_MOVE: Root.STUDY,
+    PATIENT_STUDY_ONLY_MOVE: Root.PATIENT_STUDY_ONLY,
+}
 UNABLE_TO_CALCULATE = 0xA701
 MOVE_DESTINATION_UNKNOWN = 0xA801
-UNABLE_TO_PROCESS = 0xC001
 FAILED_SOP_INSTANCE_UID_LIST = 0x00080058
 _PENDING_EVERY_S = 0.5
 
@@ -188,13 +200,12 @@ async def _begin(
         relational = association.negotiated.extended.get(context.abstract_syntax, b"")[:1] == b"\x01"
         if not await wait_until_indexed(facilities.progress, within_s=facilities.settings.index.catch_up_s):
             raise Unavailable("the index has not caught up")
-        return await facilities.catalogue.locate(identifier, relational=relational)
+        return await facilities.catalogue.locate(
+            identifier, root=ROOTS[context.abstract_syntax], relational=relational
+        )
     except Refusal as refusal:
         status, why = refusal.dimse_status, str(refusal)
     except Unavailable as unavailable:
         status, why = UNABLE_TO_CALCULATE, str(unavailable)
     await association.respond(incoming, status, comment=why)
     return None
-
-
-__all__ = ["UNABLE_TO_PROCESS", "WARNING_FAILURES", "serve_get", "serve_move"]
