@@ -29,6 +29,7 @@ QUERY_RETRIEVE_LEVEL: Final = 0x00080052
 
 MAX_IDENTIFIER_BYTES: Final = 1024 * 1024
 MAX_KEYS: Final = 1024
+MAX_KEY_BYTES: Final = 16384
 
 
 class Identifier(Struct, frozen=True):
@@ -53,7 +54,8 @@ def decode_identifier(data: bytes | memoryview, transfer_syntax_uid: str) -> Ide
     """Decode the data set of a C-FIND, C-MOVE or C-GET request.
 
     raises: CannotUnderstand if it cannot be parsed, is larger than 1 MiB (inflated) or has more than 1,024
-            keys; BadIdentifier if a sequence has more than one item (PS3.4 C.2.2.2.6)
+            keys; BadIdentifier if a sequence has more than one item (PS3.4 C.2.2.2.6), or a value other than a
+            UID list is longer than 16 KiB
     """
     if len(data) > MAX_IDENTIFIER_BYTES:
         raise CannotUnderstand(f"an identifier of more than {MAX_IDENTIFIER_BYTES} bytes")
@@ -112,6 +114,9 @@ class _Decoder:
         if not value.strip(b" \0"):
             keys[tag] = ""
         elif vr in TEXT_VRS:
+            # Only lists of UIDs may be long.
+            if vr != "UI" and len(value) > MAX_KEY_BYTES:
+                raise BadIdentifier(f"a value of more than {MAX_KEY_BYTES} bytes in key {tag:08X}")
             keys[tag] = decode_text(value, vr, character_set, MAX_IDENTIFIER_BYTES)
         elif vr in NUMBER_FORMATS or vr == "AT":
             keys[tag] = binary_text(value, vr, self._encoding)

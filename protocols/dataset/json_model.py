@@ -15,7 +15,6 @@ from msgspec import Struct
 
 from protocols.dataset.elements import elements, items
 from protocols.dataset.text import (
-    PADDING,
     PARAGRAPH_VRS,
     TEXT_VRS,
     decode_numbers,
@@ -87,7 +86,7 @@ def _item(context: _Context, start: int, stop: int) -> JsonItem:
         if tag & 0xFFFF == 0:
             continue
         if tag == SPECIFIC_CHARACTER_SET:
-            context.character_set = raw.decode("latin-1").strip(PADDING)
+            context.character_set = decode_text(raw, "CS", "")
             continue
         value: list[Any]
         if vr == "SQ":

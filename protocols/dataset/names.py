@@ -10,6 +10,8 @@ import re
 import unicodedata
 from typing import Final
 
+MAX_CHARACTERS: Final = 1024
+
 # Letters that Unicode does not decompose, although readers take them for a variant of the plain letter.
 _SPELLED_OUT: Final = str.maketrans(
     {
@@ -52,8 +54,11 @@ def fold(text: str) -> str:
     Case and width are ignored; accents of Latin and Greek letters are dropped (Müller, Muller), ß is ss, ø o,
     æ ae, ё е; Hebrew points and Arabic vowel signs are dropped. Cyrillic й stays apart from и, as do kana,
     Hangul, CJK, Thai and Indic letters. White space collapses to one space and goes away at both ends and
-    around ^; trailing ^ goes away. Wildcards ``*`` and ``?`` pass. Idempotent.
+    around ^; trailing ^ goes away. Wildcards ``*`` and ``?`` pass. At most 1,024 characters count, before and
+    after. Idempotent.
     """
+    # Unicode's ordering of long runs of marks takes quadratic time.
+    text = text[:MAX_CHARACTERS]
     if text.isascii():
         folded = text.lower()
     else:
@@ -61,7 +66,7 @@ def fold(text: str) -> str:
         marked = _CYRILLIC_WITH_MARK.sub(lambda found: unicodedata.normalize("NFC", found[0]), folded)
         bare = _OPTIONAL_MARKS.sub("", marked).translate(_SPELLED_OUT)
         folded = unicodedata.normalize("NFC", bare)
-    folded = " ".join(folded.split())
+    folded = " ".join(folded.split())[:MAX_CHARACTERS].rstrip()
     if "^" in folded:
         folded = _AROUND_CARETS.sub("^", folded).rstrip("^ ")
     return folded

@@ -43,7 +43,7 @@ NO_CUSTOM_ATTRIBUTES: Final[Mapping[int, str]] = MappingProxyType({})
 
 # A usual header up to the last wanted tag takes 3 to 6 KB.
 WINDOW_BYTES: Final = 8192
-MAX_WINDOWS: Final = 65536
+MAX_WINDOWS: Final = 8192
 MAX_WALKED_BYTES: Final = 8 * 1024 * 1024
 MAX_VALUE_BYTES: Final = 65536
 FIRST_INFLATED_BYTES: Final = 16384

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols.dataset.names import fold, groups
+from protocols.dataset.names import MAX_CHARACTERS, fold, groups
 
 
 @pytest.mark.parametrize(
@@ -68,6 +68,13 @@ def test_letters_that_stay_apart(one: str, other: str) -> None:
 
 def test_hangul_and_kana_stay_composed_and_wildcards_pass() -> None:
     assert fold("홍길동*ガ?") == "홍길동*ガ?"
+
+
+@pytest.mark.parametrize("text", ["a\u0301\u0316" * 200_000, "ﷺ" * 100_000, "x " * 100_000, "^" * 100_000])
+def test_long_text_is_cut(text: str) -> None:
+    folded = fold(text)
+    assert len(folded) <= MAX_CHARACTERS
+    assert fold(folded) == folded
 
 
 @given(st.text())

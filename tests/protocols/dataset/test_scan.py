@@ -13,7 +13,7 @@ from protocols.dataset.deflate import MAX_INFLATED_BYTES
 from protocols.dataset.elements import MAX_NESTING, NeedMore
 from protocols.dataset.part10 import parse_prefix
 from protocols.dataset.record import ScannedInstance
-from protocols.dataset.scan import MAX_WALKED_BYTES, WINDOW_BYTES, HeaderScanner, scan
+from protocols.dataset.scan import MAX_WALKED_BYTES, MAX_WINDOWS, WINDOW_BYTES, HeaderScanner, scan
 from protocols.dataset.text import MAX_TEXT
 from protocols.errors import CannotUnderstand, ConfigError, DataSetMismatch, PacsError
 
@@ -257,6 +257,12 @@ def test_endless_headers_are_refused() -> None:
     one = explicit(0x00091001, "LO", b"")
     with pytest.raises(CannotUnderstand, match="larger"):
         scanned(instance()[:50] + one * (MAX_WALKED_BYTES // len(one) + WINDOW_BYTES))
+
+
+def test_endless_large_elements_are_refused() -> None:
+    one = explicit(0x00091001, "OB", bytes(WINDOW_BYTES))
+    with pytest.raises(CannotUnderstand, match="larger"):
+        scanned(instance()[:50] + one * (MAX_WINDOWS + 1))
 
 
 def test_a_deflate_bomb_in_front_of_the_wanted_tags_is_refused() -> None:
