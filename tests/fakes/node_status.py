@@ -36,14 +36,14 @@ def association(calling: str, **facts: object) -> AssociationStatus:
 
 def actors() -> tuple[ActorStatus, ...]:
     return (
-        ActorStatus(0, "pacs", "running", 0, 0, ""),
-        ActorStatus(1, "storage", "running", 0, 0, ""),
-        ActorStatus(2, "indexer", "running", 1, 1, "ConnectionDoesNotExistError: connection was closed"),
-        ActorStatus(2, "writer 0", "running", 0, 0, ""),
-        ActorStatus(2, "writer 1", "running", 0, 0, ""),
-        ActorStatus(1, "edge", "running", 0, 0, ""),
-        ActorStatus(2, "query responder", "restarting", 3, 3, "ValueError: not enough values to unpack"),
-        ActorStatus(2, "listener", "running", 0, 0, ""),
+        ActorStatus(0, "pacs", "up", 0, 0, ""),
+        ActorStatus(1, "storage", "up", 0, 0, ""),
+        ActorStatus(2, "indexer", "up", 1, 1, "ConnectionDoesNotExistError: connection was closed"),
+        ActorStatus(2, "writer 0", "up", 0, 0, ""),
+        ActorStatus(2, "writer 1", "up", 0, 0, ""),
+        ActorStatus(1, "edge", "up", 0, 0, ""),
+        ActorStatus(2, "query responder", "crashed", 3, 3, "ValueError: not enough values to unpack"),
+        ActorStatus(2, "listener", "up", 0, 0, ""),
     )
 
 

@@ -1,0 +1,64 @@
+// The websocket: a snapshot, then numbered changes; reconnects by itself, and notices silence.
+
+import { merged } from "./model.js";
+
+const FIRST_WAIT_MS = 500;
+const LONGEST_WAIT_MS = 15000;
+const SILENCE_MS = 8000;
+
+export class Live {
+  /**
+   * onState(state):            the node has news
+   * onLink(link, untilMs):     "connecting", "live" or "lost"; when lost, the time of the next attempt
+   */
+  constructor(url, onState, onLink) {
+    Object.assign(this, { url, onState, onLink });
+    this.failures = 0;
+    addEventListener("online", () => this.hurry());
+    document.addEventListener("visibilitychange", () => document.hidden || this.hurry());
+  }
+
+  open() {
+    clearTimeout(this.retry);
+    this.retry = undefined;
+    this.state = null;
+    const socket = new WebSocket(this.url);
+    this.socket = socket;
+    this.watch();
+    socket.onmessage = (event) => this.socket === socket && this.hear(JSON.parse(event.data));
+    socket.onclose = () => this.socket === socket && this.lose();
+  }
+
+  hear(message) {
+    this.watch();
+    if (message.kind === "snapshot") this.state = message.state;
+    else if (this.state && message.n === this.number + 1) this.state = merged(this.state, message.changes);
+    else return this.lose(); // a gap: only a fresh snapshot helps
+    this.number = message.n;
+    this.failures = 0;
+    this.onLink("live", 0);
+    this.onState(this.state);
+  }
+
+  lose() {
+    clearTimeout(this.silence);
+    const socket = this.socket;
+    this.socket = null;
+    socket?.close();
+    const longest = Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** this.failures);
+    const waitMs = longest * (0.5 + Math.random() / 2); // spread, so that all browsers do not come back at once
+    this.failures += 1;
+    this.onLink("lost", Date.now() + waitMs);
+    this.retry = setTimeout(() => this.open(), waitMs);
+  }
+
+  /** Try now instead of after the wait. */
+  hurry() {
+    if (this.retry !== undefined) this.open();
+  }
+
+  watch() {
+    clearTimeout(this.silence);
+    this.silence = setTimeout(() => this.lose(), SILENCE_MS);
+  }
+}
