@@ -1,0 +1,173 @@
+"""The real server for tests: ``pacs-actors serve`` as a process, on free loopback ports, with everything in one folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+READY_WITHIN_S = 60.0
+
+
+def free_port() -> int:
+    """A loopback port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Server:
+    """A running server.
+
+    data:       its folder
+    dicom_port, web_port: on 127.0.0.1
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        *,
+        options: Sequence[str] = (),
+        nodes: Sequence[str] = (),
+        workers: int = 2,
+        environment: dict[str, str] | None = None,
+        wrapper: Sequence[str] = (),
+    ) -> None:
+        self.data, self.options, self.nodes, self.workers = data, tuple(options), tuple(nodes), workers
+        self.environment, self.wrapper = environment or {}, tuple(wrapper)
+        self.dicom_port, self.web_port = free_port(), free_port()
+        self.aet = "PACS"
+        self.log = data.parent / f"{data.name}.log"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    # -- life -------------------------------------------------------------------------------------------------------------------
+    def start(self, *, wait: bool = True) -> None:
+        command = [
+            *self.wrapper, sys.executable, "-m", "supervisors.cli", "serve", "--data", str(self.data), "--aet", self.aet,
+            "--dicom-port", str(self.dicom_port), "--web-port", str(self.web_port), "--workers", str(self.workers),
+            *(part for node in self.nodes for part in ("--node", node)), *self.options,
+        ]  # fmt: skip
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
+                cwd=Path(__file__).resolve().parents[2], env={**os.environ, **self.environment},
+            )  # fmt: skip
+        if wait:
+            self.wait_ready()
+
+    def wait_ready(self, within_s: float = READY_WITHIN_S) -> None:
+        deadline = time.monotonic() + within_s
+        while self.get("/readyz")[0] != 200:
+            assert self.process is not None and self.process.poll() is None, f"the server ended:\n{self.tail()}"
+            assert time.monotonic() < deadline, f"not ready within {within_s} s:\n{self.tail()}"
+            time.sleep(0.05)
+
+    def stop(self, within_s: float = 35.0) -> int:
+        """SIGTERM and wait; the exit code."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(within_s)
+
+    def kill(self) -> None:
+        """kill -9 for every process of the server, PostgreSQL included: as if the machine had crashed, but for the page cache."""
+        for pid in self.pids():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        if self.process is not None:
+            self.process.wait(10)
+
+    def pids(self) -> list[int]:
+        """The server's process tree, the parent first."""
+        assert self.process is not None
+        children: dict[int, list[int]] = {}
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    fields = (entry / "stat").read_text().rsplit(")", 1)[1].split()
+                except OSError:
+                    continue
+                children.setdefault(int(fields[1]), []).append(int(entry.name))
+        found, todo = [], [self.process.pid]
+        while todo:
+            pid = todo.pop()
+            found.append(pid)
+            todo += children.get(pid, [])
+        return found
+
+    def worker_pids(self) -> list[int]:
+        return [worker["pid"] for worker in self.status()["workers"]]
+
+    def postgres_pid(self) -> int:
+        return int((self.data / "postgres" / "postmaster.pid").read_text().split()[0])
+
+    # -- what it says -----------------------------------------------------------------------------------------------------------
+    def get(self, path: str, within_s: float = 5.0) -> tuple[int, bytes]:
+        """Status and body; (0, b"") while nothing answers."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.web_port}{path}", timeout=within_s) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read()
+        except OSError:
+            return 0, b""
+
+    def status(self) -> Any:
+        return json.loads(self.get("/api/v1/status")[1])
+
+    def tail(self, characters: int = 6000) -> str:
+        return self.log.read_text(errors="replace")[-characters:]
+
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        """The log lines of one event."""
+        lines = (json.loads(line) for line in self.log.read_text(errors="replace").splitlines() if line.startswith("{"))
+        return [line for line in lines if line["event"] == event]
+
+    # -- what it keeps ----------------------------------------------------------------------------------------------------------
+    def objects(self) -> list[Path]:
+        return sorted((self.data / "objects").rglob("*.dcm"))
+
+    def quarantined(self) -> list[Path]:
+        return sorted((self.data / "quarantine").rglob("*.dcm"))
+
+    def temporary(self) -> list[Path]:
+        return sorted(path for path in (self.data / "tmp").rglob("*") if path.is_file())
+
+    def sql(self, statement: str) -> list[str]:
+        """psql on the embedded server; one line a row, columns divided by |."""
+        dsn = dsn_of(self.data)
+        done = subprocess.run(["psql", dsn, "-XAtc", statement], capture_output=True, text=True, timeout=30, check=True)
+        return done.stdout.splitlines()
+
+
+def dsn_of(data: Path) -> str:
+    from config.settings import DatabaseSettings
+    from supervisors.postgres import EmbeddedPostgres
+
+    return EmbeddedPostgres(data, DatabaseSettings()).dsn
+
+
+@contextmanager
+def running(server: Server) -> Iterator[Server]:
+    """Start it, and make sure that nothing of it is left."""
+    server.start()
+    try:
+        yield server
+    finally:
+        if server.process is not None and server.process.poll() is None:
+            try:
+                server.stop()
+            except subprocess.TimeoutExpired:
+                server.kill()
