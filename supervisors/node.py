@@ -22,6 +22,7 @@ from pacs_actors.mail import Ready
 from pacs_actors.node_page import ACCEPTING, DOWN, NodePage
 from pacs_actors.operations import logs
 from protocols.errors import ConfigError
+from supervisors.child_process import wait_exit
 from supervisors.orders import WorkerOrders
 from supervisors.postgres import EmbeddedPostgres
 from supervisors.supervisor import Child, RestartLimit, keep_alive
@@ -68,7 +69,9 @@ class Node:
             self.page = NodePage.create(self.workers)
             postgres = None
             if self.settings.database.url is None:
-                postgres = EmbeddedPostgres(self.data, self.settings.database)
+                postgres = EmbeddedPostgres(
+                    self.data, self.settings.database, clients=self.workers * self.settings.database.connections
+                )
             self.dsn = postgres.dsn if postgres else str(self.settings.database.url)
             async with trio.open_nursery() as nursery:
                 with trio.CancelScope() as database_scope:
@@ -90,7 +93,8 @@ class Node:
         """Outlives the workers, so that their last batches are indexed. Starts beside them: they wait for it themselves."""
         with trio.CancelScope() as scope:
             task_status.started(scope)
-            await keep_alive(Child("postgres", postgres.run), self.limit)
+            # Without limit: images are accepted without it, and what it needs (a disk that is full) may come back.
+            await keep_alive(Child("postgres", postgres.run), RestartLimit(sys.maxsize, longest_wait_s=2.0))
 
     async def _wait_accepting(self) -> None:
         while not all(self.page.state(slot) == ACCEPTING for slot in range(self.workers)) and not self._draining:
@@ -167,17 +171,6 @@ class Node:
                     logs.error("workers_killed", slots=sorted(self._processes))
                 scope.cancel()
                 return
-
-
-async def wait_exit(process: subprocess.Popen[bytes]) -> int:
-    """The exit code, without a thread: a pidfd becomes readable when the process ends."""
-    pidfd = os.pidfd_open(process.pid)
-    try:
-        await trio.lowlevel.wait_readable(pidfd)
-        return process.wait()  # noqa: ASYNC222
-    finally:
-        trio.lowlevel.notify_closing(pidfd)
-        os.close(pidfd)
 
 
 def listen(host: str, port: int, setting: str) -> socket.socket:

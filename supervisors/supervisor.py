@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from pacs_actors.mail import Ready
 from pacs_actors.operations import logs
+from protocols.errors import ConfigError
 
 
 class RestartLimit(Struct, frozen=True):
@@ -72,13 +73,15 @@ async def keep_alive(child: Child, limit: RestartLimit, *, task_status: Ready = 
             vitals.state = "drained"
             return
         except Exception as crash:
+            if _hopeless(crash):
+                raise
             now = trio.current_time()
             vitals.state, vitals.crashes, vitals.last_crash = "crashed", vitals.crashes + 1, _innermost(crash)
             recent = [at for at in recent if now - at < limit.window_s]
             logs.error("actor_crashed", exception=crash, actor=child.name, crashes_in_window=len(recent) + 1)
             if len(recent) >= limit.crashes:
                 raise RestartsExhausted(f"{child.name}: {len(recent) + 1} crashes in {limit.window_s:g} s") from crash
-            await trio.sleep(min(limit.first_wait_s * 2 ** len(recent), limit.longest_wait_s))
+            await trio.sleep(min(limit.first_wait_s * 2 ** min(len(recent), 16), limit.longest_wait_s))
             recent.append(now)
         finally:
             if vitals.state in ("starting", "up"):
@@ -121,6 +124,13 @@ async def _noted(child: Child, *, task_status: Ready) -> None:
     except BaseException:
         child.vitals.state = "down"
         raise
+
+
+def _hopeless(crash: BaseException) -> bool:
+    """A wrong setting stays wrong, however often the child is started."""
+    if isinstance(crash, BaseExceptionGroup):
+        return any(map(_hopeless, crash.exceptions))
+    return isinstance(crash, ConfigError)
 
 
 def _innermost(crash: BaseException) -> str:

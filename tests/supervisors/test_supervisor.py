@@ -7,6 +7,7 @@ import trio
 import trio.testing
 
 from pacs_actors.mail import Ready
+from protocols.errors import ConfigError
 from supervisors.supervisor import Child, RestartLimit, RestartsExhausted, keep_alive, one_for_all, one_for_one
 
 LIMIT = RestartLimit(crashes=3, window_s=60, first_wait_s=1, longest_wait_s=4)
@@ -138,3 +139,17 @@ async def test_cancellation_is_no_crash(autojump_clock: trio.testing.MockClock) 
         await keep_alive(actor.child, LIMIT)
     assert journal == ["only starts", "only cancelled"]
     assert (actor.child.vitals.crashes, actor.child.vitals.state) == (0, "down")
+
+
+async def test_a_wrong_setting_is_not_tried_again(autojump_clock: trio.testing.MockClock) -> None:
+    starts = 0
+
+    async def run(*, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
+        nonlocal starts
+        starts += 1
+        raise ConfigError("tls.certificate: cannot use it")
+
+    with pytest.raises(BaseExceptionGroup) as caught:
+        await keep_alive(Child("misled", run), LIMIT)
+    assert caught.group_contains(ConfigError)
+    assert starts == 1
