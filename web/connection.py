@@ -29,6 +29,7 @@ _RECEIVE_BYTES: Final = 65536
 _WEBSOCKET_BURST_BYTES: Final = 16384
 _WEBSOCKET_BYTES_S: Final = 1024
 _LINGER_S: Final = 1.0
+_AFTERLIFE_S: Final = 5.0
 
 
 class Http1(H11Protocol):
@@ -71,7 +72,7 @@ class Connection:
         self._stream, self._write_deadline_s = stream, write_deadline_s
         self._sending = trio.Lock()
         self._idle = TrioSingleTask()
-        self._receiving = trio.CancelScope()
+        self._life, self._receiving = trio.CancelScope(), trio.CancelScope()
         self._ended = False
         self._websocket_since: float | None = None
         self._websocket_bytes = 0
@@ -86,27 +87,33 @@ class Connection:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, patience_ms)
             client = parse_socket_addr(sock.family, sock.getpeername())
             server = parse_socket_addr(sock.family, sock.getsockname())
-            async with TaskGroup() as self._tasks:
-                self._protocol = Http1(
-                    self._app,
-                    self._config,
-                    self._context,
-                    self._tasks,
-                    ConnectionState({}),
-                    False,
-                    client,
-                    server,
-                    self._send_event,
-                )
-                await self._idle.restart(self._tasks, self._end_when_idle)
-                with self._receiving:
-                    await self._receive()
-                await self._protocol.handle(Closed())
-                await self._idle.stop()
+            with self._life:
+                await self._serve(client, server)
         except OSError:
             pass
         finally:
             self.abort()
+
+    async def _serve(self, client: tuple[str, int] | None, server: tuple[str, int] | None) -> None:
+        async with TaskGroup() as self._tasks:
+            self._protocol = Http1(
+                self._app,
+                self._config,
+                self._context,
+                self._tasks,
+                ConnectionState({}),
+                False,
+                client,
+                server,
+                self._send_event,
+            )
+            await self._idle.restart(self._tasks, self._end_when_idle)
+            with self._receiving:
+                await self._receive()
+            # An application that neither listens nor ends although its client has left is cancelled.
+            self._life.deadline = trio.current_time() + _AFTERLIFE_S
+            await self._protocol.handle(Closed())
+            await self._idle.stop()
 
     def abort(self) -> None:
         """Close at once. Whoever sends or receives on it wakes up."""

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
 import trio
 import trio.testing
 from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.config import Config
 from hypercorn.trio.worker_context import WorkerContext
 from trio_websocket import ConnectionClosed, wrap_client_stream
 
 from config.settings import WebSettings
 from tests.fakes.node_status import FakeStatus, association
 from tests.web.serving import Answer, next_message, site
-from web.app import create_app
+from web.app import WebApp, create_app
 from web.connection import Connection
 from web.server import http_settings, serve
 
@@ -253,21 +256,57 @@ async def test_a_crash_of_one_connection_leaves_the_others(monkeypatch):
         await next_message(connection)
 
 
+@asynccontextmanager
+async def connection_to(app: WebApp, config: Config) -> AsyncIterator[trio.SocketStream]:
+    """One connection with settings of its own."""
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+
+    async def handle(stream: trio.SocketStream) -> None:
+        await Connection(ASGIWrapper(app), config, WorkerContext(None), stream, 5.0).run()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.serve_listeners, handle, listeners)
+        async with await trio.testing.open_stream_to_socket_listener(listeners[0]) as stream:
+            yield stream
+        nursery.cancel_scope.cancel()
+
+
 @pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost: 127", UPGRADE[:40]])
 async def test_a_head_that_does_not_come_is_cut_off(sent):
     config = http_settings()
     config.keep_alive_timeout = 0.05
-    app = create_app(FakeStatus(), WebSettings())
-    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    async with trio.open_nursery() as nursery:
-
-        async def handle(stream):
-            await Connection(ASGIWrapper(app), config, WorkerContext(None), stream, 5.0).run()
-
-        nursery.start_soon(trio.serve_listeners, handle, listeners)
-        stream = await trio.testing.open_stream_to_socket_listener(listeners[0])
+    async with connection_to(create_app(FakeStatus(), WebSettings()), config) as stream:
         await stream.send_all(sent)
         with trio.fail_after(2):
             assert await stream.receive_some() == b""
+
+
+async def test_an_idle_connection_is_closed_after_its_last_answer():
+    config = http_settings()
+    config.keep_alive_timeout = 0.1
+    async with connection_to(create_app(FakeStatus(), WebSettings()), config) as stream:
+        for _ in range(2):
+            await stream.send_all(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            answer = b""
+            while b"alive" not in answer:
+                answer += await stream.receive_some()
+        with trio.fail_after(2):
+            assert await stream.receive_some() == b""
+
+
+async def test_an_application_that_goes_on_without_its_client_is_cancelled(monkeypatch):
+    monkeypatch.setattr("web.connection._AFTERLIFE_S", 0.05)
+    cancelled = trio.Event()
+
+    async def deaf(scope, receive, send):
+        try:
+            await trio.sleep_forever()
+        finally:
+            cancelled.set()
+
+    app = create_app(FakeStatus(), WebSettings(), {"/": deaf})
+    async with connection_to(app, http_settings()) as stream:
+        await stream.send_all(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         await stream.aclose()
-        nursery.cancel_scope.cancel()
+        with trio.fail_after(5):
+            await cancelled.wait()
