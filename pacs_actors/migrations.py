@@ -18,7 +18,8 @@ from asyncpg import Connection
 from msgspec import Struct
 
 from pacs_actors.archive.index_function import CREATE_INDEX_FUNCTION, INDEX_FUNCTION
-from protocols.errors import ConfigError
+from pacs_actors.archive.schema_check import missing_columns
+from protocols.errors import ConfigError, Misuse
 
 _LOCK: Final = 0x50414353  # any number that no other user of advisory locks in this database takes
 _NAME: Final = re.compile(r"^(\d{4})_([a-z0-9_]+)\.sql$")
@@ -93,6 +94,8 @@ async def migrate(
             "SELECT EXISTS (SELECT FROM pg_proc WHERE proname = $1)", INDEX_FUNCTION
         ):
             await connection.execute(CREATE_INDEX_FUNCTION)
+        if migrations is None and (lacking := await missing_columns(connection)):
+            raise Misuse(f"no migration makes {', '.join(lacking)}")
         new = {each.version for each in pending}
         return [each for each in await _compare(connection, wanted) if each.version in new]
     finally:

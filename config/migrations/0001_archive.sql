@@ -8,18 +8,18 @@ CREATE EXTENSION IF NOT EXISTS pg_trgm;
 -- The parsed forms of DA, TM, DT and IS/DS: NULL when malformed, so that such a value never matches a range.
 
 CREATE FUNCTION dicom_date(value text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT CASE WHEN value ~ '^[0-9]{4}\.?[0-9]{2}\.?[0-9]{2}$' THEN translate(value, '.', '') COLLATE "C" END
+    SELECT CASE WHEN value ~ '^[0-9]{4}\.?(0[1-9]|1[0-2])\.?(0[1-9]|[12][0-9]|3[01])$' THEN translate(value, '.', '') COLLATE "C" END
 $$;
 
 CREATE FUNCTION dicom_time(value text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT CASE WHEN value ~ '^[0-9]{2}(:?[0-9]{2}(:?[0-9]{2}(\.[0-9]{1,6})?)?)?$' THEN
+    SELECT CASE WHEN value ~ '^([01][0-9]|2[0-3])(:?[0-5][0-9](:?([0-5][0-9]|60)(\.[0-9]{1,6})?)?)?$' THEN
         (rpad(split_part(translate(value, ':', ''), '.', 1), 6, '0') || '.' || rpad(split_part(value, '.', 2), 6, '0'))
         COLLATE "C" END
 $$;
 
 -- Local time without its offset, as digits to the microsecond.
 CREATE FUNCTION dicom_datetime(value text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT CASE WHEN value ~ '^[0-9]{4}([0-9]{2}){0,5}(\.[0-9]{1,6})?([+-][0-9]{4})?$' THEN
+    SELECT CASE WHEN value ~ '^[0-9]{4}((0[1-9]|1[0-2])((0[1-9]|[12][0-9]|3[01])(([01][0-9]|2[0-3])([0-5][0-9](([0-5][0-9]|60)(\.[0-9]{1,6})?)?)?)?)?)?([+-][0-9]{4})?$' THEN
         (SELECT (whole || right('00000101000000', 14 - length(whole)) || '.' || rpad(split_part(bare, '.', 2), 6, '0'))
             COLLATE "C"
          FROM (SELECT regexp_replace(value, '[+-][0-9]{4}$', '') AS bare) b,
@@ -27,7 +27,7 @@ CREATE FUNCTION dicom_datetime(value text) RETURNS text LANGUAGE sql IMMUTABLE P
 $$;
 
 CREATE FUNCTION dicom_number(value text) RETURNS numeric LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT CASE WHEN value ~ '^ *[+-]?([0-9]{1,64}\.?[0-9]{0,64}|\.[0-9]{1,64})([eE][+-]?[0-9]{1,2})? *$'
+    SELECT CASE WHEN value ~ '^ *[+-]?([0-9]{1,64}(\.[0-9]{0,64})?|\.[0-9]{1,64})([eE][+-]?[0-9]{1,2})? *$'
         THEN trim(value)::numeric END
 $$;
 

@@ -150,7 +150,8 @@ def date_time_range(key: str) -> Range | None:
     """
     if "-" not in key:
         return None
-    if (single := _DATETIME.fullmatch(key)) and (single[8] or "") >= "-" and single[8] <= "-1200":
+    single = _DATETIME.fullmatch(key)
+    if single and single[8] and "-0000" <= single[8] <= "-1200":
         return None
     for place in (index for index, sign in enumerate(key) if sign == "-"):
         low, high = key[:place].strip(), key[place + 1 :].strip()
