@@ -20,9 +20,10 @@ import trio
 
 from pacs_actors.archive.objects.buffers import BufferPool
 from pacs_actors.dicom import client_commitment, client_retrieve
-from pacs_actors.dicom.client_association import Timeouts, open_link
+from pacs_actors.dicom.client_association import Timeouts, connection_problem, open_link
 from pacs_actors.dicom.client_commitment import CommitmentResult, Reference, Reports
 from pacs_actors.dicom.client_errors import (
+    ASSOCIATION_ERRORS,
     AssociationAborted,
     AssociationOver,
     AssociationRejected,
@@ -59,6 +60,7 @@ from protocols.ul.negotiation import DEFAULT_PDU_BYTES, Negotiated
 from protocols.ul.sop_classes import VERIFICATION as VERIFICATION_SOP_CLASS
 
 __all__ = [
+    "ASSOCIATION_ERRORS",
     "COMMITMENT",
     "VERIFICATION",
     "Answer",
@@ -87,6 +89,7 @@ __all__ = [
     "SubOperationCounts",
     "Timeouts",
     "associate",
+    "connection_problem",
     "for_find",
     "for_get",
     "for_move",

@@ -175,9 +175,16 @@ async def _send_abort(link: DicomLink, error: BaseException | None) -> None:
         await link.wire.close(linger_s=_LINGER_S)
 
 
-def certificate_problem(gone: PeerGone) -> str | None:
-    """What is wrong with a TLS handshake, in OpenSSL's words; None if it is no matter of TLS."""
-    cause = gone.__cause__
+def connection_problem(gone: PeerGone) -> str | None:
+    """Why TCP or TLS did not come about, in the system's words; None if a connection was closed later."""
+    cause: BaseException | None = gone.__cause__
     if isinstance(cause, ssl.SSLCertVerificationError):
         return f"its certificate cannot be verified: {cause.verify_message}"
-    return str(cause.reason or cause) if isinstance(cause, ssl.SSLError) else None
+    if isinstance(cause, ssl.SSLError):
+        return f"TLS: {cause.reason or cause}"
+    while cause is not None:
+        inner = cause.exceptions[0] if isinstance(cause, BaseExceptionGroup) else cause.__cause__
+        if inner is None:
+            break
+        cause = inner
+    return cause.strerror if isinstance(cause, OSError) else None

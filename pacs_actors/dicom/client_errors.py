@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from pydicom._uid_dict import UID_dictionary
+
+from pacs_actors.dicom.wire import PeerGone, PeerSilent
 from protocols.dimse.status import StatusKind, kind_of, name_of
-from protocols.errors import PacsError
+from protocols.errors import PacsError, PeerError
 
 _RESULTS: Final = {1: "for good", 2: "for now"}
 _REASONS: Final[dict[tuple[int, int], str]] = {
@@ -81,6 +84,17 @@ class AssociationOver(PacsError):
         return f"the association has ended: {self.why}"
 
 
+ASSOCIATION_ERRORS: Final = (
+    AssociationRejected,
+    AssociationAborted,
+    AssociationOver,
+    PeerError,
+    PeerGone,
+    PeerSilent,
+)
+"""What keeps an association from being opened, or ends it. For ``except``."""
+
+
 class ContextNotAccepted(PacsError):
     """The peer accepted no presentation context for this.
 
@@ -92,8 +106,8 @@ class ContextNotAccepted(PacsError):
         self.sop_class_uid, self.transfer_syntax_uid = sop_class_uid, transfer_syntax_uid
 
     def __str__(self) -> str:
-        syntax = f" in transfer syntax {self.transfer_syntax_uid}" if self.transfer_syntax_uid else ""
-        return f"the peer does not take SOP class {self.sop_class_uid}{syntax}"
+        syntax = f" in {_named(self.transfer_syntax_uid)}" if self.transfer_syntax_uid else ""
+        return f"the peer does not take {_named(self.sop_class_uid)}{syntax}"
 
 
 class RequestFailed(PacsError):
@@ -113,6 +127,12 @@ class RequestFailed(PacsError):
 
     def __str__(self) -> str:
         return status_words(self.status, self.command_field, self.comment)
+
+
+def _named(uid: str) -> str:
+    """A UID with its name in PS3.6, if it has one."""
+    entry = UID_dictionary.get(uid)
+    return f"{entry[0].partition(':')[0]} ({uid})" if entry is not None else uid
 
 
 def status_words(status: int, command_field: int, comment: str = "") -> str:
