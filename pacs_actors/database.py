@@ -221,6 +221,13 @@ class Database:
                 self.waits += 1
                 self._enqueue(job)
 
+    def _hand_on(self, job: _Job[Any]) -> None:
+        """A unit that met a dead connection: to whoever is free, else it goes first."""
+        if self._idle:
+            self._idle.pop().wake(job)
+        else:
+            self._queue.appendleft(job)
+
     def _enqueue(self, job: _Job[Any]) -> None:
         if job.urgent:
             self._queue.appendleft(job)
@@ -288,7 +295,7 @@ class _Holder:
                 if self.connected:
                     await self._serve(job)
                 else:
-                    self.database._queue.appendleft(job)
+                    self.database._hand_on(job)
         finally:
             await self._close()
 

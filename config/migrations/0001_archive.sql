@@ -88,11 +88,17 @@ CREATE TABLE studies (
 ) WITH (fillfactor = 80);  -- room on the page, so that counting up touches no index
 CREATE INDEX studies_patient ON studies (patient);
 CREATE INDEX studies_date ON studies (dicom_date(study_date), dicom_time(study_time));
-CREATE INDEX studies_accession_number ON studies (accession_number) WHERE accession_number <> '';
+CREATE INDEX studies_accession_number ON studies (accession_number);
 CREATE INDEX studies_referring_physician ON studies (referring_physician_name_alphabetic)
     WHERE referring_physician_name_alphabetic <> '';
+-- A name without = is looked for in every group: one without an index would cost a walk through the table.
+CREATE INDEX studies_referring_physician_ideographic ON studies (referring_physician_name_ideographic)
+    WHERE referring_physician_name_ideographic <> '';
+CREATE INDEX studies_referring_physician_phonetic ON studies (referring_physician_name_phonetic)
+    WHERE referring_physician_name_phonetic <> '';
 CREATE INDEX studies_words ON studies USING gin (
-    accession_number gin_trgm_ops, study_description gin_trgm_ops, referring_physician_name_alphabetic gin_trgm_ops);
+    accession_number gin_trgm_ops, study_description gin_trgm_ops, referring_physician_name_alphabetic gin_trgm_ops,
+    referring_physician_name_ideographic gin_trgm_ops, referring_physician_name_phonetic gin_trgm_ops);
 
 CREATE TABLE series (
     id                      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -222,6 +222,32 @@ async def test_a_frozen_server_never_holds_a_caller_past_its_deadline(own_postgr
         assert await database.run(one) == 1
 
 
+async def test_a_connection_that_the_server_ends_is_replaced(dsn: str) -> None:
+    async with Database(dsn, settings(connections=3)) as database:
+        await database.wait_ready(10)
+
+        async def end(connection: asyncpg.Connection) -> None:
+            await connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE application_name = 'pacs-actors' AND pid <> pg_backend_pid()"
+            )
+
+        for _ in range(5):
+            await database.run(end)
+            answers = 0
+            for _ in range(10):
+                try:
+                    answers += await database.run(one)
+                except Unavailable as lost:
+                    assert "connection" in str(lost).lower() or "Shutdown" in str(lost)
+            assert answers >= 5
+
+        async def healed() -> bool:
+            return database.statistics().connections == 3
+
+        await until(healed)
+
+
 async def test_units_wait_for_the_first_connection_and_hear_when_it_fails(dsn: str) -> None:
     async with Database("postgresql://pacs@/x?host=/nonexistent", settings()) as database:
         with pytest.raises(Unavailable):
