@@ -68,13 +68,17 @@ async def test_the_page_shows_the_node_and_keeps_hostile_text_inert(tmp_path):
 async def test_an_empty_node_says_how_to_send_the_first_image(tmp_path):
     source = FakeStatus()
     source.studies = ()
-    source.change(workers=(worker(0),), ae_title="ARCHIVE", dicom="127.0.0.1:104")
+    source.change(workers=(worker(0, stored_instances=0),), ae_title="ARCHIVE", dicom="127.0.0.1:104")
     async with site(source) as here, browse(f"http://127.0.0.1:{here.port}/", tmp_path) as page:
         await page.until(LIVE)
         await page.until("!document.getElementById('studies-empty').hidden")
         command = await page.evaluate("document.getElementById('command-dcmtk').textContent")
         assert command == "storescu -aec ARCHIVE +sd +r 127.0.0.1 104 FOLDER"
         assert await page.evaluate("document.getElementById('associations-table').hidden") is True
+        invitation = "document.getElementById('invitation').textContent"
+        assert "first image" in await page.evaluate(invitation)
+        source.change_worker(0, stored_instances=1)
+        await page.until(f"!{invitation}.includes('first')")
 
 
 @needs_browser

@@ -12,7 +12,7 @@ export function draw(state, rates) {
   drawHeader(state, sums);
   drawAlerts(state);
   drawTiles(sums, rates);
-  drawAssociations(state, sums.associations);
+  drawAssociations(state, sums);
   drawStudies(state);
   keyed(at("workers"), workersOf(state), (worker) => worker.slot, newWorker, drawWorker);
 }
@@ -72,17 +72,18 @@ function drawSpark(points) {
   const highest = Math.max(0, ...points.map((point) => point.y));
   const peak = highest || 1;
   const path = points.map(({ x, y }) => `${(x * 1000).toFixed(1)},${(98 - (y / peak) * 94).toFixed(1)}`).join("L");
-  const drawn = points.length > 1;
+  const drawn = highest > 0;
   svg.querySelector(".line").setAttribute("d", drawn ? `M${path}` : "");
   const first = drawn ? (points[0].x * 1000).toFixed(1) : 0;
   svg.querySelector(".area").setAttribute("d", drawn ? `M${first},100L${path}L1000,100Z` : "");
-  const quiet = drawn ? "no image since this page was opened" : "collecting…";
+  const quiet = points.length > 1 ? "no image since this page was opened" : "collecting…";
   text(at("spark-peak"), highest ? `peak ${format.rate(highest)} instances/s` : quiet);
 }
 
-function drawAssociations(state, associations) {
+function drawAssociations(state, { associations, stored }) {
   at("associations-table").hidden = !associations.length;
   at("associations-empty").hidden = associations.length > 0;
+  text(at("invitation"), stored || state.last_studies.length ? "To send images:" : "Send a first image:");
   const address = state.dicom.replace(/^0\.0\.0\.0(?=:)/, location.hostname);
   const [, host, port] = /^(.*):(\d+)$/.exec(address) ?? [address, address, "104"];
   text(at("command-store"), `pacs-actors store ${address} --called ${state.ae_title} FILES…`);
