@@ -30,7 +30,9 @@ _FLUSH_WITHIN_S = 3600.0
 
 
 class RecoveryReader:
-    """slots: whose folders this worker reads: its own, and those of workers that this node no longer has."""
+    """slots:  whose folders this worker reads: its own, and those of workers that this node no longer has
+    whole:  read them from the beginning, not from the mark: to make the index again
+    """
 
     def __init__(
         self,
@@ -43,10 +45,11 @@ class RecoveryReader:
         first_own_batch: int,
         debt: int,
         custom: dict[int, str],
+        whole: bool = False,
     ) -> None:
         self.slots, self.catalogue, self.store, self.progress, self.index = tuple(slots), catalogue, store, progress, index
-        self.first_own_batch, self.debt, self.custom = first_own_batch, debt, custom
-        self.recovered = 0
+        self.first_own_batch, self.debt, self.custom, self.whole = first_own_batch, debt, custom, whole
+        self.recovered = self.damaged = self.unreadable = 0
 
     async def run(self, *, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
         """Reads once and returns; started again after a crash it begins anew."""
@@ -61,12 +64,14 @@ class RecoveryReader:
         logs.event("recovery_done", instances=self.recovered, took_s=round(trio.current_time() - began, 2))
 
     async def _read_slot(self, slot: int) -> None:
-        mark = await self._patiently(self.catalogue.mark, slot)
+        mark = 0 if self.whole else await self._patiently(self.catalogue.mark, slot)
         for batch in self.store.batches(slot, mark):
             if slot == self.store.slot and batch >= self.first_own_batch:
                 break  # ours: the ingest writers hand these on themselves
             known = await self._patiently(self.catalogue.known_keys, slot, batch)
             found = await recover_batch(self.store, slot, batch, known, self._scan)
+            self.damaged += len(found.damaged)
+            self.unreadable += len(found.unreadable)
             for entry in found.entries:
                 self.recovered += 1
                 await self.index.tell(IndexInstance(entry, recovered=True))

@@ -1,0 +1,64 @@
+"""``pacs-actors index``: make the index again from the objects."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from supervisors.options import Commands, add_json_option, add_settings_options, print_json, settings_from
+
+
+def register(commands: Commands) -> None:
+    parser = commands.add_parser("index", help="make the index again from the objects")
+    actions = parser.add_subparsers(
+        title="actions", metavar="ACTION", required=True, parser_class=type(parser)
+    )
+    rebuild = actions.add_parser(
+        "rebuild",
+        help="index every stored object that is not in the index",
+        description="Read every object under the data folder, verify it, and index what the index does not know. Works while the "
+        "server runs and while it does not, also when the database folder is gone. It can be interrupted and run again. "
+        "Example: pacs-actors index rebuild --data pacs-data",
+    )
+    rebuild.add_argument("--from-scratch", action="store_true", help="empty the index first (the server must not run)")
+    add_json_option(rebuild)
+    rebuild.later = add_settings_options
+    rebuild.set_defaults(run=run_rebuild)
+
+
+def run_rebuild(arguments: argparse.Namespace) -> int:
+    settings = settings_from(arguments)
+    import msgspec
+    import trio
+
+    from pacs_actors.archive.rebuild import Rebuilt, rebuild
+    from pacs_actors.operations import logs
+    from protocols.errors import ConfigError
+    from supervisors.database_access import reachable
+    from supervisors.postgres import running_dsn
+
+    logs.configure("warning", "index rebuild")
+    data = Path(settings.server.data).resolve()
+    if not (data / "objects").is_dir():
+        raise ConfigError(f"server.data: there are no objects under {data}")
+    if arguments.from_scratch and running_dsn(data) is not None:
+        raise ConfigError("server.data: the server is running; stop it, or leave out --from-scratch")
+
+    def tell(indexed: int) -> None:
+        if sys.stderr.isatty():
+            print(f"\r{indexed:,} indexed", end="", file=sys.stderr, flush=True)
+
+    async def work() -> Rebuilt:
+        async with reachable(settings) as dsn:
+            return await rebuild(settings, dsn, from_scratch=arguments.from_scratch, tell=tell)
+
+    done = trio.run(work)
+    if arguments.json:
+        print_json(msgspec.structs.asdict(done))
+    else:
+        print(
+            f"Indexed {done.indexed:,} objects: {done.duplicates:,} were copies and {done.conflicts:,} conflicts, set aside. "
+            f"{done.damaged:,} damaged objects are in quarantine; {done.unreadable:,} could not be read."
+        )
+    return 1 if done.damaged or done.unreadable else 0
