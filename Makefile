@@ -46,8 +46,8 @@ $(DEV): requirements-dev.lock pyproject.toml | $(BIN)/python
 run: install ## Run the server on its default ports; data in ./pacs-data (DATA=…, ARGS=…)
 	exec $(BIN)/pacs-actors serve --data $(DATA) $(ARGS)
 
-demo: install ## Run the server on free ports and fill it with generated studies
-	exec $(BIN)/pacs-actors demo $(ARGS)
+demo: install ## Run the server and send it generated studies; data in ./pacs-demo
+	exec $(BIN)/python -m bench.demo $(ARGS)
 
 test: install-dev ## Run the tests (ARGS=…)
 	$(BIN)/pytest -q $(ARGS)
