@@ -154,6 +154,10 @@ class NodePage:
         data = bytes(self._snapshots[slot][: counters[_LENGTH]])
         return data if version and not version & 1 and version == counters[_VERSION] else None
 
+    def heartbeat(self, slot: int) -> int:
+        """A number that changes as long as a worker publishes."""
+        return int(self._counters[slot][_VERSION])
+
     def _slot(self, slot: int | None) -> int:
         chosen = self.slot if slot is None else slot
         assert chosen is not None, "only workers have a part of their own"

@@ -141,7 +141,10 @@ class Node:
             if self._draining:
                 process.send_signal(signal.SIGTERM)
             task_status.started()
-            code = await wait_exit(process)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._watch_heartbeat, slot, process)
+                code = await wait_exit(process)
+                nursery.cancel_scope.cancel()
         finally:
             self._processes.pop(slot, None)
             if process.poll() is None:
@@ -153,6 +156,20 @@ class Node:
         if code != 0 or not self._draining:
             logs.error("worker_died", slot=slot, code=code)
             raise WorkerDied(f"worker {slot} ended with {code}")
+
+    async def _watch_heartbeat(self, slot: int, process: subprocess.Popen[bytes]) -> None:
+        """Kill a worker whose loop stands still: its peers have been waiting long enough."""
+        patience_s = self.settings.server.frozen_after_s
+        seen, since = self.page.heartbeat(slot), trio.current_time()
+        while True:
+            await trio.sleep(patience_s / 10)
+            beat = self.page.heartbeat(slot)
+            if beat != seen or self.page.state(slot) != ACCEPTING:
+                seen, since = beat, trio.current_time()
+            elif trio.current_time() - since > patience_s:
+                logs.error("worker_frozen", slot=slot, pid=process.pid)
+                process.kill()
+                return
 
     async def _drain_on_signal(self, scope: trio.CancelScope, *, task_status: Ready) -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:

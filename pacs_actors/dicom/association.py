@@ -140,10 +140,9 @@ class Association:
     async def _abort(self, error: PacsError | None) -> None:
         """Send the A-ABORT that the state asks for; the peer may be gone already."""
         with contextlib.suppress(Exception):
-            state_action = self.upper_layer.fire(
-                Event.INVALID_PDU if isinstance(error, PeerError) and self.upper_layer.established else Event.ABORT_REQUEST
-            )
-            pdu = abort_pdu(state_action, error.abort_reason if isinstance(error, PeerError) else 0)
+            at_fault = isinstance(error, PeerError)
+            action = self.upper_layer.fire(Event.INVALID_PDU if at_fault else Event.ABORT_REQUEST)
+            pdu = abort_pdu(action, error.abort_reason if isinstance(error, PeerError) else 0)
             if pdu is not None:
                 self.wire.patience_s = 1.0
                 await self.link.send_pdu(pdu)

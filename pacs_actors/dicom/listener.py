@@ -7,7 +7,6 @@ association ends that association only. At the end of file descriptors accepting
 from __future__ import annotations
 
 import contextlib
-import errno
 import socket
 import ssl
 from collections.abc import Mapping
@@ -21,7 +20,6 @@ from pacs_actors.mail import Ready
 from pacs_actors.node_page import ACCEPTING
 from pacs_actors.operations import logs
 
-_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _PAUSE_S = 0.5
 _YIELD_S = 0.002
 _IDLE_PER_ADDRESS = 64
@@ -71,8 +69,7 @@ class Listener:
         except (BlockingIOError, ConnectionAbortedError):
             return None
         except OSError as error:
-            if error.errno not in _EXHAUSTED:
-                raise
+            # No descriptors or memory left, or the network's trouble (accept(2)): neither is a reason to end associations.
             logs.warning("accept_pauses", why=error.strerror)
             await trio.sleep(_PAUSE_S)
             return None
