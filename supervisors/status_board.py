@@ -21,6 +21,7 @@ from pacs_actors.dicom.listener import Listener
 from pacs_actors.mail import Ready
 from pacs_actors.mail.mailbox import Mailbox
 from pacs_actors.node_page import ACCEPTING, DOWN, DRAINING, STARTING, NodePage
+from protocols.errors import Unavailable
 from protocols.messages.status import ActorStatus, MailboxStatus, NodeStatus, StudySummary, WorkerStatus
 from supervisors.supervisor import Child
 
@@ -32,7 +33,10 @@ _DECODE = msgspec.json.Decoder(WorkerStatus).decode
 
 
 class StatusBoard:
-    """root: the worker's tree, set once it is drawn."""
+    """root: the worker's tree, set once it is drawn.
+
+    schema_stands: the database has our tables; set by the schema keeper
+    """
 
     root: Child
 
@@ -51,7 +55,7 @@ class StatusBoard:
         self.settings, self.page, self.store, self.database, self.catalogue = settings, page, store, database, catalogue
         self.progress, self.indexer, self.listeners, self.mailboxes = progress, indexer, listeners, mailboxes
         self.began = trio.current_time()
-        self.indexing = False
+        self.indexing = self.schema_stands = False
         self._lag_ms = 0.0
 
     async def run(self, *, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
@@ -61,7 +65,7 @@ class StatusBoard:
             wanted = trio.current_time() + self.settings.web.live_interval_s
             await trio.sleep_until(wanted)
             self._lag_ms = round((trio.current_time() - wanted) * 1e3, 1)
-            self.indexing = self.database.down_because is None
+            self.indexing = self._indexes()
             self.page.publish(self._own())
 
     # -- what the web asks ----------------------------------------------------------------------------------------------------
@@ -77,11 +81,13 @@ class StatusBoard:
     def ready(self) -> tuple[bool, str]:
         """Whether images are accepted on this node and PostgreSQL answers, so that they can be found."""
         why_not = self._why_not()
-        if not why_not and self.database.down_because is not None:
+        if not why_not and not self._indexes():
             why_not = "the database does not answer; images are accepted up to the backlog"
         return not why_not, why_not
 
     async def last_studies(self) -> tuple[StudySummary, ...]:
+        if not self.schema_stands:
+            raise Unavailable("the database has no tables yet")
         studies = await self.catalogue.recent_studies(_STUDIES_SHOWN)
         return tuple(
             StudySummary(
@@ -110,6 +116,9 @@ class StatusBoard:
             return "the index is too far behind"
         return ""
 
+    def _indexes(self) -> bool:
+        return self.schema_stands and self.database.down_because is None
+
     def _own(self) -> WorkerStatus:
         health = self.store.health
         why_not = self._why_not()
@@ -122,7 +131,7 @@ class StatusBoard:
             uptime_s=round(trio.current_time() - self.began, 1),
             accepting=not why_not,
             why_not=why_not,
-            indexing=self.database.down_because is None,
+            indexing=self._indexes(),
             memory_bytes=_memory_bytes(),
             stored_instances=self.progress.stored_instances,
             stored_bytes=self.progress.stored_bytes,

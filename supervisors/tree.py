@@ -152,7 +152,7 @@ class WorkerTree:
             self.writers,
             self.edge,
             Child("status reporter", self.board.run),
-            Child("schema keeper", _schema_keeper(database)),
+            Child("schema keeper", _schema_keeper(database, self.board)),
             self.auditing,
             self.indexing,
             Child("recovery reader", recovery.run),
@@ -207,8 +207,8 @@ async def _until_drained(child: Child) -> None:
         await trio.sleep(0.005)
 
 
-def _schema_keeper(database: Database) -> Callable[..., Awaitable[None]]:
-    """Brings the database to our schema, as soon as there is one; then returns."""
+def _schema_keeper(database: Database, board: StatusBoard) -> Callable[..., Awaitable[None]]:
+    """Brings the database to our schema, as soon as there is one, and tells the status reporter; then returns."""
 
     async def run(*, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
         while True:
@@ -217,6 +217,7 @@ def _schema_keeper(database: Database) -> Callable[..., Awaitable[None]]:
                 break
             except Unavailable:
                 await trio.sleep(_RETRY_S)
+        board.schema_stands = True
         task_status.started()
 
     return run
