@@ -15,10 +15,12 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from protocols.errors import Misuse
+
 MAX_WORKERS: Final = 64
 ASSOCIATION_SLOTS: Final = 1024
 _COUNTERS: Final = 16
-_SNAPSHOT_BYTES: Final = 64 * 1024
+_SNAPSHOT_BYTES: Final = 128 * 1024  # twice what the longest lists of a worker's status come to
 _PART_BYTES: Final = _COUNTERS * 8 + 2 * ASSOCIATION_SLOTS * 8 + _SNAPSHOT_BYTES
 PAGE_BYTES: Final = MAX_WORKERS * _PART_BYTES
 
@@ -136,10 +138,13 @@ class NodePage:
 
     # -- snapshots --------------------------------------------------------------------------------------------------------
     def publish(self, snapshot: object) -> None:
-        """Put this worker's status where the others can read it; too large a one is left out."""
+        """Put this worker's status where the others can read it.
+
+        raises: Misuse for one of more than 128 KiB: who makes it limits its lists
+        """
         data = msgspec.json.encode(snapshot)
         if len(data) > _SNAPSHOT_BYTES:
-            return
+            raise Misuse(f"a snapshot of {len(data)} bytes")
         slot = self._slot(None)
         counters = self._counters[slot]
         counters[_VERSION] += 1  # odd: being written

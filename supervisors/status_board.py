@@ -57,6 +57,7 @@ class StatusBoard:
         self.began = trio.current_time()
         self.indexing = self.schema_stands = False
         self._lag_ms = 0.0
+        self._last_seen: dict[int, bytes] = {}
 
     async def run(self, *, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
         self.page.publish(self._own())
@@ -72,8 +73,9 @@ class StatusBoard:
     def node(self) -> NodeStatus:
         workers = []
         for slot in range(self.page.workers):
-            data = self.page.snapshot(slot)
+            data = self.page.snapshot(slot) or self._last_seen.get(slot)  # none while it is being written
             if data is not None:
+                self._last_seen[slot] = data
                 workers.append(msgspec.structs.replace(_DECODE(data), state=_STATES.get(self.page.state(slot), "down")))
         dicom = self.settings.dicom
         return NodeStatus(time.time(), dicom.ae_title, f"{dicom.host}:{dicom.port}", tuple(workers), ())

@@ -82,6 +82,7 @@ class WorkerTree:
         ):
             self._plant(store, database, transcoder, debt)
             nursery.start_soon(self._drain, nursery.cancel_scope)
+            self.root.vitals.state, self.root.vitals.starts = "up", 1
             await self.root.run()
             nursery.cancel_scope.cancel()
 

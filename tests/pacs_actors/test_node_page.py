@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 
+import pytest
+
 from pacs_actors.node_page import ASSOCIATION_SLOTS, NodePage
+from protocols.errors import Misuse
 
 
 def pages(workers: int) -> list[NodePage]:
@@ -49,5 +52,6 @@ def test_snapshots_are_read_by_the_siblings_and_never_torn() -> None:
     assert second.snapshot(0) is None
     first.publish({"depth": 7})
     assert second.snapshot(0) == b'{"depth":7}'
-    first.publish("x" * 100_000)  # too large: the last one stays
+    with pytest.raises(Misuse):
+        first.publish("x" * 200_000)
     assert second.snapshot(0) == b'{"depth":7}'
