@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from pacs_actors.archive.columns import column, limit, name_columns, stored
+from pacs_actors.archive.key_values import storable
 from protocols.dataset.attributes import BY_TAG, Level
 from protocols.dataset.names import fold, groups
 from protocols.dataset.record import IndexEntry, ScannedInstance
@@ -121,18 +122,14 @@ def cleaned(entry: IndexEntry) -> IndexEntry:
     return IndexEntry(
         msgspec.structs.replace(
             scanned,
-            character_set=_storable(scanned.character_set),
-            values={tag: _storable(value) for tag, value in scanned.values.items()},
+            character_set=storable(scanned.character_set),
+            values={tag: storable(value) for tag, value in scanned.values.items()},
         ),
-        msgspec.structs.replace(entry.stored, source=_storable(entry.stored.source)),
+        msgspec.structs.replace(entry.stored, source=storable(entry.stored.source)),
     )
 
 
 _IDENTITY_LIMIT: Final = limit("LO")
-
-
-def _storable(text: str) -> str:
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode("utf-8")
 
 
 def _describe(key: GroupKey, scanned: ScannedInstance, custom: Mapping[int, str]) -> dict[str, object]:

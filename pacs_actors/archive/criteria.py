@@ -25,6 +25,10 @@ class Conditions:
 
     def parameter(self, value: object, kind: str = "text") -> str:
         """A reference to a parameter; the same value is sent once."""
+        if isinstance(value, str):
+            value = values.storable(value)
+        elif kind == "text[]" and isinstance(value, list):
+            value = [values.storable(each) for each in value]
         hashed = (kind, tuple(value) if isinstance(value, list) else value)
         known = self._numbers.get(hashed)
         if known is None:
@@ -73,8 +77,11 @@ class Conditions:
     def date_and_time(self, date: str, time: str, dates: Range, times: Range) -> str:
         """A date and a time as one moment (PS3.4 C.2.2.2.5, combined datetime matching)."""
         moment = f"(dicom_date({date}), dicom_time({time}))"
+        # The dates once more by themselves: the planner can tell how few rows a range of a column leaves, not
+        # of a pair.
         parts = [
-            f"{moment} {sign} ({self.parameter(day)}, {self.parameter(hour)})"
+            f"dicom_date({date}) {sign} {self.parameter(day)} AND {moment} {sign} "
+            f"({self.parameter(day)}, {self.parameter(hour)})"
             for sign, day, hour in ((">=", dates.low, times.low), ("<=", dates.high, times.high))
             if day is not None
         ]

@@ -17,6 +17,7 @@ from protocols.errors import BadIdentifier
 WILDCARD_VRS: Final = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
 SINGLE_VALUED_VRS: Final = frozenset({"LT", "ST", "UT", "UR"})  # a backslash is text there
 MAX_VALUES: Final = 10_000
+MAX_VALUE_CHARACTERS: Final = 4096
 
 # The same forms as in the SQL functions.
 _MONTH, _DAY, _HOUR = "(0[1-9]|1[0-2])", "(0[1-9]|[12][0-9]|3[01])", "([01][0-9]|2[0-3])"
@@ -44,16 +45,27 @@ class Range(Struct, frozen=True):
 def split_values(key: str, vr: str) -> list[str]:
     """The alternatives of a key, without padding: a UID list, or several values of which one has to match.
 
-    raises: BadIdentifier for more than MAX_VALUES
+    raises: BadIdentifier for more than MAX_VALUES, or one of more than MAX_VALUE_CHARACTERS
     """
     if vr in SINGLE_VALUED_VRS:
-        return [key.rstrip(" ")]
-    if "\\" not in key:
-        return [key.strip(" ")]
-    values = key.split("\\", MAX_VALUES)
-    if len(values) > MAX_VALUES:
-        raise BadIdentifier(f"a key of more than {MAX_VALUES} values")
-    return [stripped for value in values if (stripped := value.strip(" "))]
+        values = [key.rstrip(" ")]
+    elif "\\" not in key:
+        values = [key.strip(" ")]
+    else:
+        parts = key.split("\\", MAX_VALUES)
+        if len(parts) > MAX_VALUES:
+            raise BadIdentifier(f"a key of more than {MAX_VALUES} values")
+        values = [stripped for value in parts if (stripped := value.strip(" "))]
+    if len(key) > MAX_VALUE_CHARACTERS and max(map(len, values), default=0) > MAX_VALUE_CHARACTERS:
+        raise BadIdentifier(f"a key of more than {MAX_VALUE_CHARACTERS} characters")
+    return values
+
+
+def storable(text: str) -> str:
+    """The text without what PostgreSQL's text cannot hold: NUL and lone surrogates become U+FFFD."""
+    if text.isascii():
+        return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    return "".join("\N{REPLACEMENT CHARACTER}" if "\ud800" <= c <= "\udfff" or c == "\0" else c for c in text)
 
 
 def is_universal(key: str) -> bool:

@@ -213,7 +213,7 @@ class _Planner:
                 return None
             level, expression = found
             self.used.add(level)
-            return self.conditions.within_list(expression, self.custom[tag], key)
+            return self._custom_clause(expression, self.custom[tag], key)
         attribute = BY_TAG.get(tag)
         if attribute is None or not self._reaches(attribute) or attribute.vr == "SQ":
             return None
@@ -233,6 +233,15 @@ class _Planner:
         if several:
             return self.conditions.within_list(name, attribute.vr, key)
         return self.conditions.scalar(name, attribute.vr, key)
+
+    def _custom_clause(self, expression: str, vr: str, key: str) -> str | None:
+        """Custom attributes have no folded columns: of names, case is ignored, accents are not."""
+        if vr == "SQ":
+            return None
+        if vr != "PN":
+            return self.conditions.within_list(expression, vr, key)
+        columns = [f"lower(split_part({expression}, '=', {number}))" for number in (1, 2, 3)]
+        return self.conditions.name(columns, key, fuzzy=False, several=False) or ""
 
     def _reaches(self, attribute: Attribute) -> bool:
         return LEVELS.index(attribute.level) <= LEVELS.index(self.query.level)

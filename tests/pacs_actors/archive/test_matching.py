@@ -354,14 +354,30 @@ def test_equal_forms_make_equal_statements() -> None:
         assert len(texts) == 1
 
 
+@pytest.mark.parametrize("key", ["\0", "a\0b*", "\ud800", "Doe\udfff*", "\ud800\\b*"])
+async def test_characters_that_text_cannot_hold_match_nothing(archive: str, key: str) -> None:
+    assert await studies(archive, PatientName=key) == set()
+    assert await studies(archive, AccessionNumber=key) == set()
+
+
+def test_keys_and_words_are_limited() -> None:
+    long = "x" * (values.MAX_VALUE_CHARACTERS + 1)
+    for name in ("PatientName", "StudyDescription", "ModalitiesInStudy", "StudyInstanceUID"):
+        with pytest.raises(BadIdentifier):
+            plan(FindQuery(Root.STUDY, Level.STUDY, {TAG[name]: long}, ()))
+    words = " ".join(f"w{n}" for n in range(500))
+    found = plan(FindQuery(Root.STUDY, Level.STUDY, {TAG["PatientName"]: words}, (), fuzzy=True))
+    assert len(found.parameters) < 60
+
+
 async def test_custom_attributes_are_matched_and_returned(dsn: str) -> None:
-    custom = {0x00189999: "LO", 0x00101000: "LO"}
-    values_ = {"t00189999": "Blue\\Green", "t00101000": "X-1"}
+    custom = {0x00189999: "LO", 0x00101000: "LO", 0x00081048: "PN"}
+    values_ = {"t00189999": "Blue\\Green", "t00101000": "X-1", "t00081048": "Doe^Jane"}
     async with Database(dsn, DatabaseSettings(connections=2)) as database:
         catalogue = Catalogue(database, custom)
         await catalogue.index_batch([entry(1, study=1, **values_), entry(1, study=2, patient="P2")])
         for level in (Level.STUDY, Level.SERIES, Level.IMAGE):
-            for tag, key in ((0x00189999, "Gr*"), (0x00101000, "X-1")):
+            for tag, key in ((0x00189999, "Gr*"), (0x00101000, "X-1"), (0x00081048, "doe*")):
                 query = FindQuery(Root.STUDY, level, {tag: key}, (STUDY_UID, tag), relational=True)
                 page = await catalogue.find_page(query)
                 assert page.rows == [("1.2.3.1", values_[f"t{tag:08X}"])]
