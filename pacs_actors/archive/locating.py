@@ -11,7 +11,8 @@ import asyncpg
 from msgspec import Struct
 
 from pacs_actors.archive import key_values as values
-from pacs_actors.archive.matching import LEVELS, UNIQUE_KEY, Root, level_of
+from pacs_actors.archive.answer_columns import LEVELS
+from pacs_actors.archive.matching import UNIQUE_KEY, Root, level_of
 from protocols.dataset.attributes import BY_TAG, Level
 from protocols.dataset.identifier import Identifier
 from protocols.errors import BadIdentifier, Refusal

@@ -14,20 +14,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
-from functools import lru_cache
 from typing import Final
 
 from msgspec import Struct
 
 from pacs_actors.archive import key_values as values
-from pacs_actors.archive.columns import TABLE, column, name_columns
+from pacs_actors.archive.answer_columns import (
+    ALIAS,
+    ALL_ITEMS,
+    ARRAYS,
+    COUNTED,
+    LEVELS,
+    REQUEST_ATTRIBUTES,
+    SEVERAL_VALUES,
+    custom_column,
+    select_list,
+    tables,
+)
+from pacs_actors.archive.columns import column, name_columns
 from pacs_actors.archive.criteria import Conditions
 from protocols.dataset.attributes import BY_TAG, Attribute, Level
 from protocols.dataset.identifier import Identifier
 from protocols.dataset.transfer_syntax import dictionary_vr
 from protocols.errors import BadIdentifier
 
-LEVELS: Final = (Level.PATIENT, Level.STUDY, Level.SERIES, Level.IMAGE)
 UNIQUE_KEY: Final = {
     Level.PATIENT: 0x00100020, Level.STUDY: 0x0020000D, Level.SERIES: 0x0020000E, Level.IMAGE: 0x00080018,
 }  # fmt: skip
@@ -35,27 +45,10 @@ UNIQUE_KEY: Final = {
 # Never matched: the level, the answer's character set, where and whether it can be had, the time zone.
 NOT_MATCHED: Final = frozenset({0x00080005, 0x00080052, 0x00080054, 0x00080056, 0x00080201, 0x00081190})
 
-# The stored values have several values (VM 1-n) of which one has to match.
-SEVERAL_VALUES: Final = frozenset({0x00080008, 0x00081050, 0x00081060, 0x00081070, 0x00081080})
-_ARRAYS: Final = frozenset({0x00080061, 0x00080062})
-_REQUEST_ATTRIBUTES: Final = 0x00400275
-
 _DATE_AND_TIME: Final = (
     (0x00080020, 0x00080030), (0x00080021, 0x00080031), (0x00080022, 0x00080032), (0x00080023, 0x00080033),
     (0x00100030, 0x00100032), (0x00400244, 0x00400245),
 )  # fmt: skip
-
-_ALIAS: Final = {Level.PATIENT: "p", Level.STUDY: "s", Level.SERIES: "e", Level.IMAGE: "i"}
-_JOIN: Final = {
-    Level.PATIENT: "JOIN patients p ON p.id = s.patient",
-    Level.STUDY: "JOIN studies s ON s.id = e.study",
-    Level.SERIES: "JOIN series e ON e.id = i.series",
-}
-_COUNTED: Final = {
-    0x00201200: "(SELECT count(*) FROM studies x WHERE x.patient = p.id)",
-    0x00201202: "(SELECT coalesce(sum(x.number_of_series), 0) FROM studies x WHERE x.patient = p.id)",
-    0x00201204: "(SELECT coalesce(sum(x.number_of_instances), 0) FROM studies x WHERE x.patient = p.id)",
-}
 
 
 class Root(Enum):
@@ -184,12 +177,12 @@ class _Planner:
     def _statement(self) -> FindPlan:
         query = self.query
         known = tuple(dict.fromkeys(tag for tag in query.returns if tag not in NOT_MATCHED))
-        select, returns, levels, beyond = _select(query.level, known, tuple(self.custom.items()))
+        select, returns, levels, beyond = select_list(query.level, known, tuple(self.custom.items()))
         self.unsupported.update(dict.fromkeys(beyond))
         self.used.update(levels)
         if self.items is not None:
-            select = select.replace(_ALL_ITEMS, self.items)
-        cursor = ("i.series", "i.id") if query.level is Level.IMAGE else (f"{_ALIAS[query.level]}.id",)
+            select = select.replace(ALL_ITEMS, self.items)
+        cursor = ("i.series", "i.id") if query.level is Level.IMAGE else (f"{ALIAS[query.level]}.id",)
         clauses = self.clauses
         if query.after is not None:
             after = ", ".join(self.conditions.parameter(number, "bigint") for number in query.after)
@@ -199,7 +192,7 @@ class _Planner:
         # wanted.
         parts = [
             f"SELECT {select}{', '.join(cursor)}",
-            f"FROM {_tables(query.level, frozenset(self.used))}{where}",
+            f"FROM {tables(query.level, frozenset(self.used))}{where}",
             f"ORDER BY {', '.join(cursor)} LIMIT {int(query.limit)}",
         ]
         sql = " ".join(parts)
@@ -208,7 +201,7 @@ class _Planner:
     def _clause(self, tag: int, key: str) -> str | None:
         """None if the key is not supported at this level; "" if it turns out to be universal."""
         if tag in self.custom:
-            found = _custom_column(tag, self.query.level)
+            found = custom_column(tag, self.query.level)
             if found is None:
                 return None
             level, expression = found
@@ -218,15 +211,15 @@ class _Planner:
         if attribute is None or not self._reaches(attribute) or attribute.vr == "SQ":
             return None
         self.used.add(attribute.level)
-        alias = _ALIAS[attribute.level]
+        alias = ALIAS[attribute.level]
         several = tag in SEVERAL_VALUES
         if attribute.vr == "PN":
             columns = [f"{alias}.{name}" for name in name_columns(attribute)]
             return self.conditions.name(columns, key, fuzzy=self.query.fuzzy, several=several) or ""
-        if tag in _COUNTED:
-            return self.conditions.scalar(f"{_COUNTED[tag]}::text", attribute.vr, key)
+        if tag in COUNTED:
+            return self.conditions.scalar(f"{COUNTED[tag]}::text", attribute.vr, key)
         name = f"{alias}.{column(attribute)}"
-        if tag in _ARRAYS:
+        if tag in ARRAYS:
             return self.conditions.array(name, attribute.vr, key)
         if attribute.derived:
             return self.conditions.scalar(f"{name}::text", attribute.vr, key)
@@ -258,7 +251,7 @@ class _Planner:
                 continue
             attribute = BY_TAG[day]
             self.used.add(attribute.level)
-            alias = _ALIAS[attribute.level]
+            alias = ALIAS[attribute.level]
             names = (f"{alias}.{column(attribute)}", f"{alias}.{column(BY_TAG[hour])}")
             self.clauses.append(self.conditions.date_and_time(*names, dates, times))
             done |= {day, hour}
@@ -266,7 +259,7 @@ class _Planner:
 
     def _sequence(self, tag: int, keys: Mapping[int, str]) -> None:
         """One stored item must match all keys of the item (PS3.4 C.2.2.2.6); the matching items come back."""
-        if tag != _REQUEST_ATTRIBUTES or not self._reaches(BY_TAG[tag]):
+        if tag != REQUEST_ATTRIBUTES or not self._reaches(BY_TAG[tag]):
             self.unsupported[tag] = None
             return
         parts = []
@@ -291,63 +284,6 @@ class _Planner:
             of_series = "FROM jsonb_array_elements(e.request_attributes) item WHERE " + " AND ".join(parts)
             self.clauses.append(f"EXISTS (SELECT {of_series})")
             self.items = f"coalesce((SELECT jsonb_agg(item) {of_series})::text, '')"
-
-
-_ALL_ITEMS: Final = "coalesce(e.request_attributes::text, '')"
-
-
-@lru_cache(maxsize=256)
-def _select(
-    level: Level, asked: tuple[int, ...], custom: tuple[tuple[int, str], ...]
-) -> tuple[str, tuple[int, ...], frozenset[Level], tuple[int, ...]]:
-    """(select list with a comma behind each expression, its tags, levels that it needs, tags not
-    supported).
-    """
-    vrs = dict(custom)
-    expressions, tags, beyond = [], [], []
-    levels = set()
-    for tag in asked:
-        attribute = BY_TAG.get(tag)
-        if tag in vrs and (found := _custom_column(tag, level)) is not None:
-            of_level, expression = found
-        elif attribute is not None and LEVELS.index(attribute.level) <= LEVELS.index(level):
-            of_level, expression = attribute.level, _expression(attribute)
-        else:
-            beyond.append(tag)
-            continue
-        expressions.append(f"{expression}, ")
-        tags.append(tag)
-        levels.add(of_level)
-    return "".join(expressions), tuple(tags), frozenset(levels), tuple(beyond)
-
-
-def _expression(attribute: Attribute) -> str:
-    if attribute.tag in _COUNTED:
-        return f"{_COUNTED[attribute.tag]}::text"
-    if attribute.tag == _REQUEST_ATTRIBUTES:
-        return _ALL_ITEMS
-    name = f"{_ALIAS[attribute.level]}.{column(attribute)}"
-    if attribute.tag in _ARRAYS:
-        return f"array_to_string({name}, '\\')"
-    return f"{name}::text" if attribute.derived else name
-
-
-def _custom_column(tag: int, level: Level) -> tuple[Level, str] | None:
-    """Custom attributes of group 0010 are the patient's; others answer at any level below, from that level's
-    row.
-    """
-    of_level = Level.PATIENT if tag >> 16 == 0x0010 else level
-    if of_level is Level.PATIENT and tag >> 16 != 0x0010:
-        return None
-    return of_level, f"coalesce({_ALIAS[of_level]}.custom ->> '{tag:08X}', '')"
-
-
-@lru_cache(maxsize=64)
-def _tables(level: Level, used: frozenset[Level]) -> str:
-    highest = min(LEVELS.index(each) for each in used)
-    lowest = LEVELS.index(level)
-    joins = [_JOIN[LEVELS[place]] for place in range(lowest - 1, highest - 1, -1)]
-    return " ".join((f"{TABLE[level]} {_ALIAS[level]}", *joins))
 
 
 def _form(asked: values.Range) -> tuple[bool, bool]:

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pacs_actors.archive import key_values as values
+from pacs_actors.archive.answer_columns import SEVERAL_VALUES
 from pacs_actors.archive.key_values import Range
-from pacs_actors.archive.matching import SEVERAL_VALUES
 from protocols.dataset.attributes import INDEXED
 from protocols.errors import BadIdentifier
 
