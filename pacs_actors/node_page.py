@@ -24,7 +24,7 @@ _SNAPSHOT_BYTES: Final = 128 * 1024  # twice what the longest lists of a worker'
 _PART_BYTES: Final = _COUNTERS * 8 + 2 * ASSOCIATION_SLOTS * 8 + _SNAPSHOT_BYTES
 PAGE_BYTES: Final = MAX_WORKERS * _PART_BYTES
 
-_STATE, _ANSWERED, _INDEXED, _ASSOCIATIONS, _VERSION, _LENGTH, _RECOVERING = range(7)
+_STATE, _ANSWERED, _INDEXED, _ASSOCIATIONS, _VERSION, _LENGTH, _RECOVERED = range(7)
 DOWN, STARTING, ACCEPTING, DRAINING = range(4)
 
 
@@ -79,6 +79,10 @@ class NodePage:
     def count_indexed(self, instances: int) -> None:
         self._counters[self._slot(None)][_INDEXED] += instances
 
+    def set_recovered(self) -> None:
+        """All that earlier servers stored in this worker's slot is indexed. Stays so: a worker that dies leaves a debt instead."""
+        self._counters[self._slot(None)][_RECOVERED] = 1
+
     def answered(self, slot: int) -> int:
         return int(self._counters[slot][_ANSWERED])
 
@@ -89,9 +93,10 @@ class NodePage:
         return Watermark(tuple(int(counters[_ANSWERED]) for counters in self._counters))
 
     def behind(self, mark: Watermark) -> bool:
-        """True while something answered before the mark is not indexed on some worker."""
+        """True while something answered before the mark, by this server or an earlier one, is not indexed on some worker."""
         return any(
-            counters[_INDEXED] < answered for counters, answered in zip(self._counters, mark.answered, strict=True)
+            not counters[_RECOVERED] or counters[_INDEXED] < answered
+            for counters, answered in zip(self._counters, mark.answered, strict=True)
         )
 
     def lag(self) -> int:

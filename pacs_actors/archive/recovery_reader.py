@@ -61,6 +61,7 @@ class RecoveryReader:
         self.progress.unrecovered_from = None
         self.progress.page.count_indexed(self.debt)
         self.debt = 0
+        self.progress.page.set_recovered()
         logs.event("recovery_done", instances=self.recovered, took_s=round(trio.current_time() - began, 2))
 
     async def _read_slot(self, slot: int) -> None:

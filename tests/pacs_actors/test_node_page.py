@@ -15,8 +15,24 @@ def pages(workers: int) -> list[NodePage]:
     return [NodePage(os.dup(created.fd), workers, slot) for slot in range(workers)]
 
 
-def test_a_query_waits_for_what_any_worker_answered_before_it() -> None:
+def recovered(workers: int) -> list[NodePage]:
+    made = pages(workers)
+    for page in made:
+        page.set_recovered()
+    return made
+
+
+def test_a_query_waits_until_every_worker_has_recovered_what_earlier_servers_answered() -> None:
     first, second = pages(2)
+    mark = first.watermark()
+    first.set_recovered()
+    assert first.behind(mark)
+    second.set_recovered()
+    assert not first.behind(mark)
+
+
+def test_a_query_waits_for_what_any_worker_answered_before_it() -> None:
+    first, second = recovered(2)
     second.count_answered(3)
     mark = first.watermark()
     assert first.behind(mark)
