@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable
+from random import Random
 
 import asyncpg
 import pytest
@@ -119,6 +121,42 @@ async def test_a_cancelled_caller_leaks_no_connection_and_no_transaction(dsn: st
         await until(free)
         assert database.statistics().connections <= 2
         assert database.statistics().in_use == 0
+
+
+async def test_hundreds_of_callers_cancelled_at_any_moment_leave_everything_clean(dsn: str) -> None:
+    random = Random(20)
+    outcomes: Counter[str] = Counter()
+    async with Database(dsn, settings(connections=3)) as database:
+
+        async def unit(connection: asyncpg.Connection) -> int:
+            async with connection.transaction():
+                await connection.fetchval("SELECT pg_sleep($1)", random.random() / 200)
+                return await connection.fetchval("SELECT 1")
+
+        async def call(patience_s: float) -> None:
+            with trio.move_on_after(patience_s) as scope:
+                outcomes[str(await database.run(unit))] += 1
+            outcomes["cancelled"] += scope.cancelled_caught
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(300):
+                nursery.start_soon(call, random.random() / 2)
+
+        async def settled() -> bool:
+            now = database.statistics()
+            return now.in_use == 0 and now.waiting == 0 and now.connections == 3
+
+        await until(settled)
+
+        async def left_open(connection: asyncpg.Connection) -> int:
+            return await connection.fetchval(
+                "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pacs-actors' "
+                "AND state LIKE 'idle in transaction%'"
+            )
+
+        assert await database.run(left_open) == 0
+    assert set(outcomes) == {"1", "cancelled"}
+    assert outcomes.total() == 300
 
 
 async def test_a_transaction_left_open_is_rolled_back(dsn: str) -> None:
