@@ -99,8 +99,8 @@ class Association:
                 await self.wire.handshake()
                 established = await self._establish()
             if artim.cancelled_caught:
-                self.upper_layer.fire(Event.ARTIM_EXPIRED)
                 logs.event("association_timed_out", address=self.address)
+                await self._abort(None)
                 return
             if established:
                 await self._serve_requests()
@@ -151,6 +151,8 @@ class Association:
         """Take the A-ASSOCIATE-RQ and answer it; False if it was rejected."""
         self.wire.patience_s = self.facilities.settings.dicom.artim_s
         kind, body = await self.link.receive_control()
+        # Who was evicted meanwhile has lost its place: it must not be counted in it below.
+        await trio.lowlevel.checkpoint_if_cancelled()
         if kind != PduType.ASSOCIATE_REQUEST:
             action = self.upper_layer.received(kind)
             pdu = abort_pdu(action, 2)
@@ -173,8 +175,8 @@ class Association:
         self.link.negotiated = self.negotiated
         self.link.peer_max_pdu_bytes = max(MIN_PEER_PDU_BYTES, self.negotiated.peer_max_pdu)
         self.upper_layer.fire(Event.ACCEPT)
-        await self.link.send_pdu(accept)
         self.facilities.page.name(self.place, self.calling_ae)
+        await self.link.send_pdu(accept)
         await self.facilities.audit.association_opened(self)
         logs.debug("association_opened", calling=self.calling_ae, called=self.called_ae, address=self.address)
         return True
@@ -184,7 +186,10 @@ class Association:
             self.doing = "idle"
             while self._interjections:
                 await self._interjections.popleft().make()
-            if not self.link.pending_message() and not await self._wait_request():
+            if self.link.pending_message():
+                # Who sends request upon request without a pause must not keep the loop from the others.
+                await trio.lowlevel.checkpoint()
+            elif not await self._wait_request():
                 if self._interjections:
                     continue
                 await self._abort(None)

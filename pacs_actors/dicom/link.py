@@ -85,50 +85,56 @@ class DicomLink:
         self._pdu_left = 0  # bytes of the current P-DATA-TF not yet looked at
         self._pdv_left = 0  # bytes of the current fragment not yet taken
         self._pdv_context = self._pdv_flags = 0
-        self._message_began = 0.0
+        self._message_began: float | None = None
         self._message_bytes = 0
 
     # -- receiving ----------------------------------------------------------------------------------------------------------
     async def receive_message(self) -> Incoming:
         """The next command. Raises Released, Aborted, PeerError, PeerGone or PeerSilent."""
-        fragments: list[bytes] = []
-        size = 0
+        command = bytearray()
+        context_id = -1
         self.wire.patience_s = self.idle_timeout_s
-        self._message_began = 0.0
+        self._message_began = None
+        if self._start == self._end:
+            await self._fill(1)
+        # From its first byte on: a header that trickles holds the association just as well.
+        self._begin_message()
         while True:
             if not self._pdv_left:
                 await self._next_fragment()
             if not self._pdv_flags & 1:
                 raise PeerError("a data set before its command set", section="PS3.8 annex E.2", abort_reason=2)
-            if not fragments:
-                self._begin_message()
+            if context_id < 0:
                 context_id = self._pdv_context
             elif self._pdv_context != context_id:
                 raise PeerError("a command set over two contexts", section="PS3.8 annex E.2", abort_reason=6)
-            size += self._pdv_left
-            if size > LARGEST_COMMAND_BYTES:
+            if len(command) + self._pdv_left > LARGEST_COMMAND_BYTES:
                 raise PeerError("a command set over 64 KiB", section="PS3.7 6.3", abort_reason=6)
             last = self._pdv_flags & 2
-            fragments.append(await self._take_fragment())
+            fragment = await self._take_fragment()
+            if last and not command:
+                return Incoming(context_id, decode_command(fragment))
+            command += fragment
             if last:
-                command = decode_command(fragments[0] if len(fragments) == 1 else b"".join(fragments))
-                return Incoming(context_id, command)
+                return Incoming(context_id, decode_command(command))
 
     async def receive_identifier(self, context_id: int, *, limit_bytes: int = LARGEST_IDENTIFIER_BYTES) -> bytes:
         """The data set that follows a command, in one piece: for identifiers, not for images."""
-        fragments: list[bytes] = []
-        size = 0
+        # Never a list of fragments: many small ones take several times the room of what is in them.
+        data_set = bytearray()
         while True:
             if not self._pdv_left:
                 await self._next_fragment()
             self._check_data_fragment(context_id)
-            size += self._pdv_left
-            if size > limit_bytes:
+            if len(data_set) + self._pdv_left > limit_bytes:
                 raise PeerError(f"a data set over {limit_bytes} bytes", section="PS3.7 9.1", abort_reason=6)
             last = self._pdv_flags & 2
-            fragments.append(await self._take_fragment())
+            fragment = await self._take_fragment()
+            if last and not data_set:
+                return fragment
+            data_set += fragment
             if last:
-                return fragments[0] if len(fragments) == 1 else b"".join(fragments)
+                return bytes(data_set)
 
     async def receive_data_set(self, context_id: int, sink: Sink, *, limit_bytes: int) -> int:
         """The data set that follows a C-STORE-RQ, into the sink; its length in bytes.
@@ -235,15 +241,17 @@ class DicomLink:
             raise PeerError(f"presentation context {self._pdv_context} was not accepted", section="PS3.8 9.3.5.1", abort_reason=6)
 
     async def _control_pdu(self) -> None:
-        """A PDU other than P-DATA inside an association: release, abort, or nonsense."""
+        """A PDU other than P-DATA inside an association: release, abort, or nonsense, which is refused from its header."""
+        kind, length = PDU_HEADER.unpack_from(self._control, self._start)
+        check_header(kind, length, 0)
+        if kind not in (PduType.RELEASE_REQUEST, PduType.ABORT):
+            raise PeerError(f"PDU type {kind:02X}H was not expected", section="PS3.8 table 9-10", abort_reason=2)
         kind, body = await self.receive_control()
         self.upper_layer.received(kind)
         pdu = decode(kind, body)
         if isinstance(pdu, Abort):
             raise Aborted(pdu.source, pdu.reason)
-        if kind == PduType.RELEASE_REQUEST:
-            raise Released
-        raise PeerError(f"PDU type {kind:02X}H was not expected", section="PS3.8 table 9-10", abort_reason=2)
+        raise Released
 
     def _check_data_fragment(self, context_id: int) -> None:
         if self._pdv_flags & 1:
@@ -296,6 +304,7 @@ class DicomLink:
                 self._start, self._end = 0, extra
         sink.position = position + taken
         self._pdv_left -= taken
+        await self.wire.give_way()
 
     async def _wait_payload(self, sink: Sink) -> None:
         """Until more is there. A peer that makes us wait long does so without one of our buffers."""
@@ -323,6 +332,7 @@ class DicomLink:
             self._end += await self._receive(self._control[self._end :])
 
     async def _receive(self, view: memoryview) -> int:
+        await self.wire.give_way()
         got = self.wire.receive_nowait(view)
         if got < 0:
             self._check_rate()
@@ -333,14 +343,14 @@ class DicomLink:
         return got
 
     def _begin_message(self) -> None:
-        if not self._message_began:
+        if self._message_began is None:
             self.wire.patience_s = self.message_timeout_s
             self._message_began = trio.current_time()
-            self._message_bytes = 0
+            self._message_bytes = self._end - self._start
 
     def _check_rate(self) -> None:
         """A peer that trickles must not hold its place for ever (slow-loris)."""
-        if self._message_began and self.minimum_rate_bytes_s:
+        if self._message_began is not None and self.minimum_rate_bytes_s:
             elapsed_s = trio.current_time() - self._message_began
             if elapsed_s > _RATE_GRACE_S and self._message_bytes < self.minimum_rate_bytes_s * elapsed_s:
                 raise PeerSilent(f"{self._message_bytes} bytes in {elapsed_s:.0f} s")

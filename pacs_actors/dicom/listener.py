@@ -81,19 +81,29 @@ class Listener:
         if len(idle) >= _IDLE_PER_ADDRESS:
             self._evict(idle)
         place = self.facilities.page.enter(address)
+        if place < 0 and (idle := [one for one in self.associations if not one.established]):
+            self._evict(idle)
+            place = self.facilities.page.enter(address)
         if place < 0:
-            self._evict([one for one in self.associations if not one.established])
+            self.turned_away += 1
+            logs.warning("connection_refused", address=address, why="no place left")
             accepted.close()
             return
         self.accepted += 1
         nursery.start_soon(self._serve, accepted, address, place)
 
     def _evict(self, idle: list[Association]) -> None:
+        """Close the oldest; its place is free at once, for the connection that needs it."""
+        oldest = min(idle, key=lambda one: one.began)
         self.turned_away += 1
-        if idle:
-            oldest = min(idle, key=lambda one: one.began)
-            logs.warning("connection_evicted", address=oldest.address)
-            oldest.evict()
+        logs.warning("connection_evicted", address=oldest.address)
+        oldest.evict()
+        self._forget(oldest)
+
+    def _forget(self, association: Association) -> None:
+        if association in self.associations:
+            self.associations.discard(association)
+            self.facilities.page.leave(association.place)
 
     async def _serve(self, accepted: socket.socket, address: str, place: int) -> None:
         association: Association | None = None
@@ -110,8 +120,9 @@ class Listener:
         except Exception as bug:
             logs.error("association_crashed", exception=bug, address=address)
         finally:
-            if association is not None:
-                self.associations.discard(association)
             with contextlib.suppress(OSError):
                 accepted.close()
-            self.facilities.page.leave(place)
+            if association is not None:
+                self._forget(association)
+            else:
+                self.facilities.page.leave(place)

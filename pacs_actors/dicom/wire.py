@@ -17,6 +17,7 @@ import trio
 from protocols.errors import PacsError
 
 _CHECKPOINT_BYTES: Final = 4 * 1024 * 1024
+_READ_BYTES: Final = 256 * 1024  # what a read counts for besides its bytes: a few bytes can be many fragments
 _MOST_BUFFERS: Final = 512  # of one sendmsg; IOV_MAX is 1024
 
 
@@ -78,23 +79,25 @@ class Wire:
         except (OSError, ssl.SSLError):
             return 0
         self.received_bytes += got
-        self._since_checkpoint += got
+        self._since_checkpoint += got + _READ_BYTES
         return got
 
     async def receive_into(self, view: memoryview) -> int:
         """At least one byte, at most ``len(view)``; 0 at the end of the stream. Raises PeerSilent."""
+        await self.give_way()
+        while (got := self.receive_nowait(view)) < 0:
+            await self.wait_readable()
+        return got
+
+    async def give_way(self) -> None:
+        """Let the other tasks run once in a while: a peer that always has bytes ready must not keep the loop from them."""
         if self._since_checkpoint > _CHECKPOINT_BYTES:
-            # A peer that always has bytes ready must not keep the loop from the others.
             self._since_checkpoint = 0
             await trio.lowlevel.checkpoint()
-        while True:
-            got = self.receive_nowait(view)
-            if got >= 0:
-                return got
-            self._since_checkpoint = 0
-            await self._wait(trio.lowlevel.wait_readable)
 
     async def wait_readable(self) -> None:
+        """Until there is something to receive. Raises PeerSilent."""
+        self._since_checkpoint = 0
         await self._wait(trio.lowlevel.wait_readable)
 
     async def send(self, buffers: Sequence[bytes | memoryview]) -> None:
