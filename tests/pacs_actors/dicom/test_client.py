@@ -140,7 +140,11 @@ def storage(received: list[tuple[str, str, bytes]]) -> Callable[[int], list[Any]
         def take(event: Any) -> int:
             request = event.request
             received.append(
-                (str(request.AffectedSOPInstanceUID), event.context.transfer_syntax, request.DataSet.getvalue())
+                (
+                    str(request.AffectedSOPInstanceUID),
+                    event.context.transfer_syntax,
+                    request.DataSet.getvalue(),
+                )
             )
             return status
 
@@ -149,16 +153,15 @@ def storage(received: list[tuple[str, str, bytes]]) -> Callable[[int], list[Any]
     return handlers
 
 
-BIG = get_testdata_file("examples_ybr_color.dcm") or get_testdata_file("color-px.dcm")
-
-
 @pytest.mark.parametrize("max_pdu", [0, 1024, 16382, 1 << 20])
 async def test_the_data_set_arrives_byte_for_byte(
     max_pdu: int, storage: Any, received: list[tuple[str, str, bytes]]
 ) -> None:
     path = Path(get_testdata_file("JPEG2000.dcm"))  # 26 KB, compressed
     files = [read_file(CT), read_file(path)]
-    with pynetdicom_peer(storage(), max_pdu=max_pdu, transfer_syntaxes=[f.transfer_syntax_uid for f in files]) as port:
+    with pynetdicom_peer(
+        storage(), max_pdu=max_pdu, transfer_syntaxes=[f.transfer_syntax_uid for f in files]
+    ) as port:
         contexts = for_storage(file.context for file in files)
         async with associate("127.0.0.1", port, **NAMES, contexts=contexts) as peer:
             for source in (CT, path, files[0], CT.read_bytes()):
@@ -197,7 +200,9 @@ async def test_every_status_is_an_answer_and_the_association_goes_on(
     status: int, kind: StatusKind, storage: Any, received: list[tuple[str, str, bytes]]
 ) -> None:
     with pynetdicom_peer(storage(status)) as port:
-        async with associate("127.0.0.1", port, **NAMES, contexts=for_storage([read_file(CT).context])) as peer:
+        async with associate(
+            "127.0.0.1", port, **NAMES, contexts=for_storage([read_file(CT).context])
+        ) as peer:
             for _ in range(2):
                 result = await peer.store(CT)
                 assert (result.status, result.kind) == (status, kind)
@@ -227,10 +232,14 @@ async def test_a_file_that_shrank_is_told_and_ends_the_association(tmp_path: Pat
     path = tmp_path / "shrinks.dcm"
     path.write_bytes(CT.read_bytes())
     with pynetdicom_peer(storage()) as port:
-        async with associate("127.0.0.1", port, **NAMES, contexts=for_storage([read_file(CT).context])) as peer:
+        async with associate(
+            "127.0.0.1", port, **NAMES, contexts=for_storage([read_file(CT).context])
+        ) as peer:
             real = client.Peer.store
             file = read_file(path)
-            grown = type(file)(*(getattr(file, f) for f in file.__struct_fields__[:-1]), file.size_bytes + 4096)
+            grown = type(file)(
+                *(getattr(file, f) for f in file.__struct_fields__[:-1]), file.size_bytes + 4096
+            )
             import pacs_actors.dicom.client_store as module
 
             original = module.open_file
@@ -252,23 +261,37 @@ async def test_answers_come_decoded_one_by_one() -> None:
 
     def found(event: Any) -> Iterator[tuple[int, Dataset | None]]:
         asked.append(event.identifier)
-        name = answer(SpecificCharacterSet="ISO_IR 100", PatientName="Buc^Jérôme", NumberOfFrames="7", Rows=512)
-        name.RequestAttributesSequence = [answer(ScheduledProcedureStepID="S1"), answer(RequestedProcedureID="R2")]
+        name = answer(
+            SpecificCharacterSet="ISO_IR 100", PatientName="Buc^Jérôme", NumberOfFrames="7", Rows=512
+        )
+        name.RequestAttributesSequence = [
+            answer(ScheduledProcedureStepID="S1"),
+            answer(RequestedProcedureID="R2"),
+        ]
         yield 0xFF00, name
         japanese = answer(SpecificCharacterSet=["", "ISO 2022 IR 87"], PatientName="Yamada^Tarou=山田^太郎")
         yield 0xFF01, japanese
 
     with pynetdicom_peer([(evt.EVT_C_FIND, found)]) as port:
         async with associate("127.0.0.1", port, **NAMES, contexts=for_find()) as peer:
-            answers = peer.find({"PatientName": "*", "0010,0020": "", "StudyDate": "20200101-"}, level="IMAGE")
+            answers = peer.find(
+                {"PatientName": "*", "0010,0020": "", "StudyDate": "20200101-"}, level="IMAGE"
+            )
             first, second = [each async for each in answers]
             assert answers.status == 0
-    assert (asked[0].PatientName, asked[0].StudyDate, asked[0].QueryRetrieveLevel) == ("*", "20200101-", "IMAGE")
+    assert (asked[0].PatientName, asked[0].StudyDate, asked[0].QueryRetrieveLevel) == (
+        "*",
+        "20200101-",
+        "IMAGE",
+    )
     assert "PatientID" in asked[0]
     assert "SpecificCharacterSet" not in asked[0]
     assert first["PatientName"] == "Buc^Jérôme"
     assert (first.text("NumberOfFrames"), first.text("Rows"), first.text("StudyDate")) == ("7", "512", "")
-    assert first["RequestAttributesSequence"] == [{"ScheduledProcedureStepID": "S1"}, {"RequestedProcedureID": "R2"}]
+    assert first["RequestAttributesSequence"] == [
+        {"ScheduledProcedureStepID": "S1"},
+        {"RequestedProcedureID": "R2"},
+    ]
     assert second["PatientName"] == "Yamada^Tarou=山田^太郎"
     assert b"\x1b$B" in second.raw
 
@@ -389,7 +412,11 @@ async def test_move_reports_progress_and_what_failed() -> None:
 
     def moved(port: int) -> Callable[[Any], Iterator[Any]]:
         def handler(event: Any) -> Iterator[Any]:
-            yield "127.0.0.1", port, {"contexts": [build_context(dcmread(path).SOPClassUID) for path in (CT, MR)]}
+            yield (
+                "127.0.0.1",
+                port,
+                {"contexts": [build_context(dcmread(path).SOPClassUID) for path in (CT, MR)]},
+            )
             yield len(instances)
             for instance in instances:
                 yield 0xFF00, instance
@@ -400,7 +427,9 @@ async def test_move_reports_progress_and_what_failed() -> None:
     with pynetdicom_peer([(evt.EVT_C_STORE, lambda event: next(statuses))]) as destination:
         with pynetdicom_peer([(evt.EVT_C_MOVE, moved(destination))]) as port:
             async with associate("127.0.0.1", port, **NAMES, contexts=for_move()) as peer:
-                result = await peer.move({"StudyInstanceUID": "1.2"}, destination="DEST", progress=seen.append)
+                result = await peer.move(
+                    {"StudyInstanceUID": "1.2"}, destination="DEST", progress=seen.append
+                )
     assert (result.status, result.kind) == (0xB000, StatusKind.WARNING)
     assert (result.counts.completed, result.counts.failed, result.counts.warning) == (1, 1, 1)
     assert instances[1].SOPInstanceUID in result.failed_uids
@@ -412,7 +441,11 @@ async def test_move_is_cancelled_from_another_task() -> None:
 
     def moved(port: int) -> Callable[[Any], Iterator[Any]]:
         def handler(event: Any) -> Iterator[Any]:
-            yield "127.0.0.1", port, {"contexts": [build_context(dcmread(path).SOPClassUID) for path in (CT, MR)]}
+            yield (
+                "127.0.0.1",
+                port,
+                {"contexts": [build_context(dcmread(path).SOPClassUID) for path in (CT, MR)]},
+            )
             yield 1000
             yield 0xFF00, dcmread(CT)
             await_cancel(event)
