@@ -14,6 +14,7 @@ import msgspec
 
 from pacs_actors.archive.batch import PATIENT_ID, Batch, GroupKey, arguments, cleaned, group
 from pacs_actors.archive.index_function import CALL_INDEX_FUNCTION
+from pacs_actors.archive.key_values import storable
 from pacs_actors.archive.locating import LocatedInstance, fetch_located, location
 from pacs_actors.archive.matching import FindQuery, Root, plan
 from pacs_actors.archive.results import FindPage, Outcome, OutcomeKind, RecentStudy, Totals
@@ -113,11 +114,11 @@ class Catalogue:
             async with connection.transaction():
                 noted = await connection.fetchval(
                     """INSERT INTO quarantine (sop_instance_uid, object_key, first_key, digest, size_bytes,
-                    why, source,
-                        address) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+                        why, source, address)
+                    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
                     ON CONFLICT (object_key) DO NOTHING RETURNING id""",
                     uid, key, found.first_key or "", stored.digest, stored.size_bytes, found.kind.value,
-                    stored.source, address,
+                    storable(stored.source), storable(address),
                 )  # fmt: skip
                 if noted is not None:
                     await _audit(
@@ -148,7 +149,7 @@ class Catalogue:
 
         records = await self.database.run(unit)
         width = -found.cursor_width
-        last = tuple(records[-1][width:]) if len(records) == query.limit else None
+        last = tuple(records[-1][width:]) if records and len(records) == query.limit else None
         return FindPage(found.returns, [record[:width] for record in records], last, found.unsupported)
 
     async def locate(
@@ -254,7 +255,8 @@ async def _audit(
     await connection.execute(
         """INSERT INTO audit_events (event, outcome, who, address, patient_id, uids, details)
         VALUES ($1, $2, $3, $4, $5, $6, $7)""",
-        event, "warning", stored.source, address, scanned.values.get(PATIENT_ID, ""),
+        event, "warning", storable(stored.source), storable(address),
+        storable(scanned.values.get(PATIENT_ID, "")),
         [scanned.study_instance_uid, scanned.series_instance_uid, scanned.sop_instance_uid],
         msgspec.json.encode(details).decode(),
     )  # fmt: skip

@@ -11,9 +11,12 @@ from typing import Final
 from pacs_actors.archive import key_values as values
 from pacs_actors.archive.key_values import Range
 from protocols.dataset.names import fold, groups
+from protocols.errors import BadIdentifier
 
 _NUMERIC: Final = frozenset({"IS", "DS", "US", "SS", "UL", "SL", "FL", "FD", "SV", "UV"})
+# Each of them makes conditions of its own; a statement takes 32,767 parameters.
 MAX_FUZZY_WORDS: Final = 8
+MAX_NAMES: Final = 16
 
 
 class Conditions:
@@ -93,9 +96,13 @@ class Conditions:
         A key of one group matches any group, one with ``=`` each group that it gives (PS3.5 6.2.1.2).
         fuzzy:   every word of the key, too, may begin a word of the group or be alike to one
         several: the columns hold several names with backslashes between
+        raises:  BadIdentifier for more than MAX_NAMES alternatives
         """
         parts = []
-        for alternative in values.split_values(key, "PN"):
+        alternatives = values.split_values(key, "PN")
+        if len(alternatives) > MAX_NAMES:
+            raise BadIdentifier(f"a key of more than {MAX_NAMES} names")
+        for alternative in alternatives:
             asked = [fold(group) for group in groups(alternative)]
             if not any(not values.is_universal(group) for group in asked):
                 return None
@@ -141,9 +148,8 @@ class Conditions:
             return f"({column} >= {self.parameter(prefix)}{upper})"
         pattern = self.parameter(values.like_pattern(value))
         # Without three letters in a row the trigram index would be read whole: keep the planner away from it.
-        return (
-            f"{column} LIKE {pattern}" if values.is_selective(value) else f"({column} || '') LIKE {pattern}"
-        )
+        searched = column if values.is_selective(value) else f"({column} || '')"
+        return f"{searched} LIKE {pattern}"
 
     def _number(self, column: str, alternatives: Sequence[str]) -> str:
         numbers = [values.number(each) for each in alternatives]

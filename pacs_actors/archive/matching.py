@@ -51,6 +51,9 @@ _DATE_AND_TIME: Final = (
 )  # fmt: skip
 
 
+MAX_ITEM_KEYS: Final = 32
+
+
 class Root(Enum):
     """Query/Retrieve information models (PS3.4 C.6)."""
 
@@ -262,10 +265,11 @@ class _Planner:
         if tag != REQUEST_ATTRIBUTES or not self._reaches(BY_TAG[tag]):
             self.unsupported[tag] = None
             return
+        asked = {inner: key for inner, key in keys.items() if not values.is_universal(key)}
+        if len(asked) > MAX_ITEM_KEYS:
+            raise BadIdentifier(f"more than {MAX_ITEM_KEYS} keys in a sequence")
         parts = []
-        for inner, key in keys.items():
-            if values.is_universal(key):
-                continue
+        for inner, key in asked.items():
             vr = dictionary_vr(inner)
             if vr == "SQ":
                 self.unsupported[tag] = None

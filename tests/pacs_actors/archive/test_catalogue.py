@@ -206,6 +206,14 @@ async def test_a_conflict_is_noted_once_in_quarantine_and_audit(catalogue: Catal
     assert await fetch(catalogue, "SELECT count(*) FROM audit_events") == [(2,)]
 
 
+async def test_what_text_cannot_hold_does_not_stop_the_audit(catalogue: Catalogue) -> None:
+    odd = entry(1, patient="P\0\ud800")
+    found = Outcome(OutcomeKind.CONFLICT, "first")
+    await catalogue.quarantine(odd, "quarantine/x.dcm", found, "::1")
+    rows = await fetch(catalogue, "SELECT patient_id, address FROM audit_events")
+    assert rows == [("P\ufffd\ufffd", "::1")]
+
+
 async def test_the_audit_trail_refuses_changes(catalogue: Catalogue) -> None:
     await catalogue.audit_conflict(entry(1), Outcome(OutcomeKind.CONFLICT, "k"), what="x")
     for sql in ("UPDATE audit_events SET who = 'me'", "DELETE FROM audit_events", "TRUNCATE audit_events"):

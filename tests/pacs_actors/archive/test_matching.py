@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from config.settings import DatabaseSettings
 from pacs_actors.archive import key_values as values
 from pacs_actors.archive.catalogue import Catalogue, FindPage
-from pacs_actors.archive.matching import FindQuery, Root, find_query, plan
+from pacs_actors.archive.criteria import MAX_NAMES
+from pacs_actors.archive.matching import MAX_ITEM_KEYS, FindQuery, Root, find_query, plan
 from pacs_actors.database import Database
 from protocols.dataset.attributes import BY_TAG, INDEXED, Level
 from protocols.dataset.identifier import Identifier
@@ -365,6 +366,16 @@ def test_keys_and_words_are_limited() -> None:
     for name in ("PatientName", "StudyDescription", "ModalitiesInStudy", "StudyInstanceUID"):
         with pytest.raises(BadIdentifier):
             plan(FindQuery(Root.STUDY, Level.STUDY, {TAG[name]: long}, ()))
+    names = "\\".join(f"a{n}*" for n in range(MAX_NAMES + 1))
+    item = {0x00400000 + n: "x" for n in range(1, MAX_ITEM_KEYS + 2)}
+    with pytest.raises(BadIdentifier):
+        plan(FindQuery(Root.STUDY, Level.STUDY, {TAG["PatientName"]: names}, ()))
+    with pytest.raises(BadIdentifier):
+        plan(
+            FindQuery(
+                Root.STUDY, Level.SERIES, {STUDY_UID: "1"}, (), {TAG["RequestAttributesSequence"]: item}
+            )
+        )
     words = " ".join(f"w{n}" for n in range(500))
     found = plan(FindQuery(Root.STUDY, Level.STUDY, {TAG["PatientName"]: words}, (), fuzzy=True))
     assert len(found.parameters) < 60
