@@ -115,14 +115,16 @@ class ObjectSender:
         room = self.link.peer_max_pdu_bytes - 6
         at, read = 0, prepared.read
         pieces: list[memoryview] = []
-        while read < outgoing.length and len(pieces) < _FRAGMENTS_AT_ONCE:
+        while len(pieces) < _FRAGMENTS_AT_ONCE:
             length = min(room, outgoing.length - read, len(view) - at - _HEADERS_BYTES)
-            if length <= 0 or (length < room and read + length < outgoing.length and pieces):
+            if length < room and read + length < outgoing.length and pieces:
                 break  # leave a fragment whole for the next window
             pack_data_headers(view, at, length, context_id, last=read + length == outgoing.length)
             pieces.append(view[at + _HEADERS_BYTES : at + _HEADERS_BYTES + length])
             at += _HEADERS_BYTES + length
             read += length
+            if read == outgoing.length:
+                break  # only now: an empty data set is a fragment, too, and the peer waits for it
         expected = read - prepared.read
         if expected and not _read_cached(outgoing.fd, pieces, outgoing.offset + prepared.read, expected):
             await self.pool.run(_read_all, outgoing.fd, pieces, outgoing.offset + prepared.read)
