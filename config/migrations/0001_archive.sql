@@ -135,10 +135,9 @@ CREATE TABLE series (
 ) WITH (fillfactor = 80);
 CREATE INDEX series_study ON series (study);
 
--- No foreign key to series: its check costs as much as the row itself, and rows come only from the batch function.
 CREATE TABLE instances (
     id                      bigint GENERATED ALWAYS AS IDENTITY,
-    series                  bigint NOT NULL,
+    series                  bigint NOT NULL REFERENCES series (id),  -- 3 µs a row
     sop_instance_uid        text COLLATE "C" NOT NULL UNIQUE,
     sop_class_uid           text COLLATE "C" NOT NULL,
     transfer_syntax_uid     text COLLATE "C" NOT NULL,
