@@ -43,11 +43,11 @@ async def _find(arguments: argparse.Namespace) -> int:
     # The level's own unique key is asked for, but does not make the query one of a lower level.
     keys: dict[str, Any] = dict.fromkeys(RETURNED[level], "") | given
     columns = [*given, *(key for key in RETURNED[level] if key not in given)]
-    output = _output(arguments, columns)
     async with (
         connected(arguments, for_find(arguments.root)) as peer,
         peer.find(keys, level=level, root=arguments.root) as answers,
     ):
+        output = _output(arguments, columns)
         async for answer in answers:
             output.add(answer)
             if arguments.limit is not None and output.rows >= arguments.limit:

@@ -57,7 +57,9 @@ def pynetdicom_peer(
         ae.require_called_aet = True
         ae.ae_title = called
     for context in AllStoragePresentationContexts:
-        ae.add_supported_context(context.abstract_syntax, list(transfer_syntaxes), scu_role=True, scp_role=True)
+        ae.add_supported_context(
+            context.abstract_syntax, list(transfer_syntaxes), scu_role=True, scp_role=True
+        )
     for service in SERVICES:
         ae.add_supported_context(service, NETWORK)
     server = ae.start_server(
@@ -182,7 +184,8 @@ class Script:
         request = decode(kind, body)
         assert isinstance(request, AssociateRequest)
         contexts = tuple(
-            AcceptedContext(context.context_id, 0, context.transfer_syntaxes[0]) for context in request.contexts
+            AcceptedContext(context.context_id, 0, context.transfer_syntaxes[0])
+            for context in request.contexts
         )
         await self.send(
             AssociateAccept(

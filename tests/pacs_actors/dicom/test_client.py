@@ -93,10 +93,12 @@ async def test_a_clean_end_releases_and_an_exception_aborts() -> None:
 
 
 async def test_a_wrong_called_title_is_told_in_words() -> None:
-    with pynetdicom_peer(called="OTHER") as port:
-        with pytest.raises(AssociationRejected, match="does not answer to this called AE title") as rejected:
-            async with associate("127.0.0.1", port, **NAMES, contexts=VERIFICATION):
-                pass
+    with (
+        pynetdicom_peer(called="OTHER") as port,
+        pytest.raises(AssociationRejected, match="does not answer to this called AE title") as rejected,
+    ):
+        async with associate("127.0.0.1", port, **NAMES, contexts=VERIFICATION):
+            pass
     assert (rejected.value.result, rejected.value.source, rejected.value.reason) == (1, 1, 7)
     assert not rejected.value.is_transient
 
@@ -424,12 +426,12 @@ async def test_move_reports_progress_and_what_failed() -> None:
         return handler
 
     seen: list[SubOperationCounts] = []
-    with pynetdicom_peer([(evt.EVT_C_STORE, lambda event: next(statuses))]) as destination:
-        with pynetdicom_peer([(evt.EVT_C_MOVE, moved(destination))]) as port:
-            async with associate("127.0.0.1", port, **NAMES, contexts=for_move()) as peer:
-                result = await peer.move(
-                    {"StudyInstanceUID": "1.2"}, destination="DEST", progress=seen.append
-                )
+    with (
+        pynetdicom_peer([(evt.EVT_C_STORE, lambda event: next(statuses))]) as destination,
+        pynetdicom_peer([(evt.EVT_C_MOVE, moved(destination))]) as port,
+    ):
+        async with associate("127.0.0.1", port, **NAMES, contexts=for_move()) as peer:
+            result = await peer.move({"StudyInstanceUID": "1.2"}, destination="DEST", progress=seen.append)
     assert (result.status, result.kind) == (0xB000, StatusKind.WARNING)
     assert (result.counts.completed, result.counts.failed, result.counts.warning) == (1, 1, 1)
     assert instances[1].SOPInstanceUID in result.failed_uids
@@ -453,23 +455,25 @@ async def test_move_is_cancelled_from_another_task() -> None:
 
         return handler
 
-    with pynetdicom_peer([(evt.EVT_C_STORE, lambda event: 0)]) as destination:
-        with pynetdicom_peer([(evt.EVT_C_MOVE, moved(destination))]) as port:
-            contexts = [*for_move(), *VERIFICATION]
-            async with associate("127.0.0.1", port, **NAMES, contexts=contexts) as peer:
-                async with trio.open_nursery() as nursery:
+    with (
+        pynetdicom_peer([(evt.EVT_C_STORE, lambda event: 0)]) as destination,
+        pynetdicom_peer([(evt.EVT_C_MOVE, moved(destination))]) as port,
+    ):
+        contexts = [*for_move(), *VERIFICATION]
+        async with associate("127.0.0.1", port, **NAMES, contexts=contexts) as peer:
+            async with trio.open_nursery() as nursery:
 
-                    @nursery.start_soon
-                    async def cancel() -> None:
-                        await started.wait()
-                        await peer.cancel()
-                        await peer.cancel()  # of no effect
+                @nursery.start_soon
+                async def cancel() -> None:
+                    await started.wait()
+                    await peer.cancel()
+                    await peer.cancel()  # of no effect
 
-                    result = await peer.move(
-                        {"StudyInstanceUID": "1.2"}, destination="DEST", progress=lambda _: started.set()
-                    )
-                assert (result.status, result.kind) == (0xFE00, StatusKind.CANCEL)
-                await peer.echo()
+                result = await peer.move(
+                    {"StudyInstanceUID": "1.2"}, destination="DEST", progress=lambda _: started.set()
+                )
+            assert (result.status, result.kind) == (0xFE00, StatusKind.CANCEL)
+            await peer.echo()
 
 
 def sends(*instances: Dataset) -> Callable[[Any], Iterator[Any]]:

@@ -74,7 +74,9 @@ def on_the_same_association(failed: dict[str, int], threads: list[threading.Thre
     return act
 
 
-@pytest.mark.parametrize("failed", [{}, {"1.2.3.2": 0x0112}, {r.sop_instance_uid: 0x0110 for r in REFERENCES}])
+@pytest.mark.parametrize(
+    "failed", [{}, {"1.2.3.2": 0x0112}, {r.sop_instance_uid: 0x0110 for r in REFERENCES}]
+)
 async def test_the_report_comes_on_our_association(
     failed: dict[str, int], threads: list[threading.Thread]
 ) -> None:
@@ -85,7 +87,9 @@ async def test_the_report_comes_on_our_association(
             result = await peer.commit(REFERENCES)
             await peer.echo()
     assert result.failed == failed
-    assert sorted(result.committed) == sorted(r.sop_instance_uid for r in REFERENCES if r.sop_instance_uid not in failed)
+    assert sorted(result.committed) == sorted(
+        r.sop_instance_uid for r in REFERENCES if r.sop_instance_uid not in failed
+    )
     assert result.transaction_uid.startswith("2.25.")
     assert said == [0]
 
@@ -120,9 +124,13 @@ async def test_the_report_comes_on_an_association_of_the_peer(threads: list[thre
 async def test_the_listener_takes_no_calls_for_others() -> None:
     async with listen_for_reports(ae_title="TEST") as listener:
         with pytest.raises(Exception, match="does not answer to this called AE title"):
-            async with associate("127.0.0.1", listener.port, called="OTHER", calling="X", contexts=VERIFICATION):
+            async with associate(
+                "127.0.0.1", listener.port, called="OTHER", calling="X", contexts=VERIFICATION
+            ):
                 pass
-        async with associate("127.0.0.1", listener.port, called="TEST", calling="X", contexts=VERIFICATION) as peer:
+        async with associate(
+            "127.0.0.1", listener.port, called="TEST", calling="X", contexts=VERIFICATION
+        ) as peer:
             await peer.echo()
         with pytest.raises(ConfigError, match="cannot listen"):
             async with listen_for_reports(ae_title="TEST", port=listener.port):
@@ -131,13 +139,19 @@ async def test_the_listener_takes_no_calls_for_others() -> None:
 
 async def test_garbage_on_the_listener_ends_that_connection_only() -> None:
     async with listen_for_reports(ae_title="TEST") as listener:
-        for garbage in (b"GET / HTTP/1.0\r\n\r\n", b"\x04\0\0\0\0\x10" + bytes(16), b"\x01\0\xff\xff\xff\xff"):
+        for garbage in (
+            b"GET / HTTP/1.0\r\n\r\n",
+            b"\x04\0\0\0\0\x10" + bytes(16),
+            b"\x01\0\xff\xff\xff\xff",
+        ):
             stream = await trio.open_tcp_stream("127.0.0.1", listener.port)
             await stream.send_all(garbage)
             while await stream.receive_some():
                 pass
             await stream.aclose()
-        async with associate("127.0.0.1", listener.port, called="TEST", calling="X", contexts=VERIFICATION) as peer:
+        async with associate(
+            "127.0.0.1", listener.port, called="TEST", calling="X", contexts=VERIFICATION
+        ) as peer:
             await peer.echo()
 
 

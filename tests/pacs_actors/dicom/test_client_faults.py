@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import gc
-import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import trio
@@ -184,13 +184,15 @@ async def test_nonsense_for_a_response_is_aborted(nonsense: Callable[[Command], 
         await script.send(nonsense(await request_of(script)))
         aborts.append(await abort_of(script))
 
-    async with scripted_peer(play) as port:
-        async with associate("127.0.0.1", port, **NAMES, contexts=BOTH) as peer:
-            with pytest.raises(PeerError):
-                await peer.echo()
-            assert peer.is_over
-            with pytest.raises(AssociationOver):
-                await peer.echo()
+    async with (
+        scripted_peer(play) as port,
+        associate("127.0.0.1", port, **NAMES, contexts=BOTH) as peer,
+    ):
+        with pytest.raises(PeerError):
+            await peer.echo()
+        assert peer.is_over
+        with pytest.raises(AssociationOver):
+            await peer.echo()
         await trio.testing.wait_all_tasks_blocked()
     assert [abort.source for abort in aborts] == [2]
 
@@ -209,10 +211,9 @@ async def test_an_identifier_without_end_is_cut_off_at_its_limit() -> None:
                 await script.send(piece)
                 sent += 16000
 
-    async with scripted_peer(play) as port:
-        async with associate("127.0.0.1", port, **NAMES, contexts=BOTH) as peer:
-            with pytest.raises(PeerError, match="1048576 bytes"):
-                await anext(peer.find({"PatientID": ""}))
+    async with scripted_peer(play) as port, associate("127.0.0.1", port, **NAMES, contexts=BOTH) as peer:
+        with pytest.raises(PeerError, match="1048576 bytes"):
+            await anext(peer.find({"PatientID": ""}))
     assert sent >= 1048576
 
 
@@ -224,16 +225,17 @@ async def test_an_identifier_that_cannot_be_read_ends_the_association(data_set: 
         await script.send(message(3, respond(request, 0xFF00, data_set_type=DATA_SET), data_set))
         await abort_of(script)
 
-    async with scripted_peer(play) as port:
-        async with associate("127.0.0.1", port, **NAMES, contexts=BOTH) as peer:
-            with pytest.raises(PeerError, match="cannot be read"):
-                await anext(peer.find({"PatientID": ""}))
+    async with scripted_peer(play) as port, associate("127.0.0.1", port, **NAMES, contexts=BOTH) as peer:
+        with pytest.raises(PeerError, match="cannot be read"):
+            await anext(peer.find({"PatientID": ""}))
 
 
 # -- silence, leaving, cancelling ---------------------------------------------------------------------------------------
 
 
-async def test_an_association_that_timed_out_is_aborted_and_never_used_again(autojump_clock: MockClock) -> None:
+async def test_an_association_that_timed_out_is_aborted_and_never_used_again(
+    autojump_clock: MockClock,
+) -> None:
     async def play(script: Script) -> None:
         await script.accept()
         request = await request_of(script)
@@ -244,12 +246,14 @@ async def test_an_association_that_timed_out_is_aborted_and_never_used_again(aut
                 await script.send(message(1, respond(request, 0)))
                 await trio.sleep(0.1)
 
-    async with scripted_peer(play) as port:
-        async with associate("127.0.0.1", port, **NAMES, contexts=BOTH, timeouts=Timeouts(response=3)) as peer:
-            with pytest.raises(PeerSilent, match="no response within 3 s"):
-                await peer.echo()
-            with pytest.raises(AssociationOver, match="no response within 3 s"):
-                await peer.echo()
+    async with (
+        scripted_peer(play) as port,
+        associate("127.0.0.1", port, **NAMES, contexts=BOTH, timeouts=Timeouts(response=3)) as peer,
+    ):
+        with pytest.raises(PeerSilent, match="no response within 3 s"):
+            await peer.echo()
+        with pytest.raises(AssociationOver, match="no response within 3 s"):
+            await peer.echo()
 
 
 async def test_a_trickling_peer_is_cut_off(autojump_clock: MockClock) -> None:
@@ -262,12 +266,11 @@ async def test_a_trickling_peer_is_cut_off(autojump_clock: MockClock) -> None:
                 await script.send(bytes([byte]))
                 await trio.sleep(1)
 
-    async with scripted_peer(play) as port:
-        async with associate("127.0.0.1", port, **NAMES, contexts=BOTH) as peer:
-            began = trio.current_time()
-            with pytest.raises(PeerSilent):
-                await peer.echo()
-            assert trio.current_time() - began < 10
+    async with scripted_peer(play) as port, associate("127.0.0.1", port, **NAMES, contexts=BOTH) as peer:
+        began = trio.current_time()
+        with pytest.raises(PeerSilent):
+            await peer.echo()
+        assert trio.current_time() - began < 10
 
 
 async def test_cancellation_aborts_and_closes() -> None:
@@ -281,7 +284,7 @@ async def test_cancellation_aborts_and_closes() -> None:
         aborts.append(await abort_of(script))
         assert await script.receive() == (0, b"")
 
-    descriptors = len(os.listdir("/proc/self/fd"))
+    descriptors = len(list(Path("/proc/self/fd").iterdir()))
     async with scripted_peer(play) as port:
         with trio.CancelScope() as scope:
             async with trio.open_nursery() as nursery:
@@ -297,7 +300,7 @@ async def test_cancellation_aborts_and_closes() -> None:
         await trio.testing.wait_all_tasks_blocked()
     gc.collect()
     assert aborts == [Abort(0, 0)]
-    assert len(os.listdir("/proc/self/fd")) == descriptors
+    assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
 
 
 async def test_cancelling_one_request_ends_the_association() -> None:
@@ -306,13 +309,12 @@ async def test_cancelling_one_request_ends_the_association() -> None:
         await request_of(script)
         await abort_of(script)
 
-    async with scripted_peer(play) as port:
-        async with associate("127.0.0.1", port, **NAMES, contexts=BOTH) as peer:
-            with trio.move_on_after(0.05) as scope:
-                await peer.echo()
-            assert scope.cancelled_caught
-            with pytest.raises(AssociationOver):
-                await peer.echo()
+    async with scripted_peer(play) as port, associate("127.0.0.1", port, **NAMES, contexts=BOTH) as peer:
+        with trio.move_on_after(0.05) as scope:
+            await peer.echo()
+        assert scope.cancelled_caught
+        with pytest.raises(AssociationOver):
+            await peer.echo()
 
 
 async def test_an_abort_in_the_middle_is_told_in_words() -> None:
@@ -321,16 +323,14 @@ async def test_an_abort_in_the_middle_is_told_in_words() -> None:
         await request_of(script)
         await script.send(Abort(2, 6))
 
-    async with scripted_peer(play) as port:
-        async with associate("127.0.0.1", port, **NAMES, contexts=BOTH) as peer:
-            with pytest.raises(AssociationAborted, match="a PDU parameter had an invalid value") as aborted:
-                await peer.echo()
-            assert (aborted.value.source, aborted.value.reason) == (2, 6)
+    async with scripted_peer(play) as port, associate("127.0.0.1", port, **NAMES, contexts=BOTH) as peer:
+        with pytest.raises(AssociationAborted, match="a PDU parameter had an invalid value") as aborted:
+            await peer.echo()
+        assert (aborted.value.source, aborted.value.reason) == (2, 6)
 
 
 async def test_an_abort_while_an_object_is_sent_is_not_lost_in_the_broken_connection() -> None:
-    with open(get_testdata_file("CT_small.dcm"), "rb") as file:
-        data = file.read() + bytes(64 * 1024 * 1024)
+    data = Path(get_testdata_file("CT_small.dcm")).read_bytes() + bytes(64 * 1024 * 1024)
 
     async def play(script: Script) -> None:
         await script.accept()
@@ -352,11 +352,10 @@ async def test_a_peer_that_leaves_between_requests_is_noticed_by_the_next() -> N
         kind, _ = await script.receive()
         assert kind == PduType.RELEASE_REPLY
 
-    async with scripted_peer(play) as port:
-        async with associate("127.0.0.1", port, **NAMES, contexts=BOTH) as peer:
+    async with scripted_peer(play) as port, associate("127.0.0.1", port, **NAMES, contexts=BOTH) as peer:
+        await peer.echo()
+        with pytest.raises(AssociationOver, match="the peer released it"):
             await peer.echo()
-            with pytest.raises(AssociationOver, match="the peer released it"):
-                await peer.echo()
 
 
 async def test_requests_of_the_peer_are_answered_while_we_wait() -> None:
@@ -378,9 +377,8 @@ async def test_requests_of_the_peer_are_answered_while_we_wait() -> None:
         assert kind == PduType.RELEASE_REQUEST
         await script.send(ReleaseReply())
 
-    async with scripted_peer(play) as port:
-        async with associate("127.0.0.1", port, **NAMES, contexts=BOTH) as peer:
-            await peer.echo()
+    async with scripted_peer(play) as port, associate("127.0.0.1", port, **NAMES, contexts=BOTH) as peer:
+        await peer.echo()
 
 
 # -- the end ------------------------------------------------------------------------------------------------------------
@@ -397,9 +395,11 @@ async def test_both_ends_may_release_at_once() -> None:
         await script.send(ReleaseReply())
         seen.append((await script.receive())[0])
 
-    async with scripted_peer(play) as port:
-        async with associate("127.0.0.1", port, **NAMES, contexts=BOTH):
-            pass
+    async with (
+        scripted_peer(play) as port,
+        associate("127.0.0.1", port, **NAMES, contexts=BOTH),
+    ):
+        pass
         await trio.testing.wait_all_tasks_blocked()
     assert seen == [PduType.RELEASE_REQUEST, PduType.RELEASE_REPLY, 0]
 
@@ -434,14 +434,16 @@ async def test_a_peer_that_ignores_the_cancel_is_left_in_time(autojump_clock: Mo
         except trio.BrokenResourceError:
             aborts.append(Abort(0, 0))
 
-    async with scripted_peer(play) as port:
-        async with associate("127.0.0.1", port, **NAMES, contexts=BOTH, timeouts=Timeouts(cancel=4)) as peer:
-            async with peer.find({"PatientID": ""}) as answers:
-                assert (await anext(answers))["PatientID"] == "1"
-                began = trio.current_time()
-            assert 4 <= trio.current_time() - began < 7
-            with pytest.raises(AssociationOver):
-                await peer.echo()
+    async with (
+        scripted_peer(play) as port,
+        associate("127.0.0.1", port, **NAMES, contexts=BOTH, timeouts=Timeouts(cancel=4)) as peer,
+    ):
+        async with peer.find({"PatientID": ""}) as answers:
+            assert (await anext(answers))["PatientID"] == "1"
+            began = trio.current_time()
+        assert 4 <= trio.current_time() - began < 7
+        with pytest.raises(AssociationOver):
+            await peer.echo()
         await trio.sleep(2)
     assert aborts
 
@@ -457,8 +459,10 @@ async def test_tasks_that_share_a_peer_take_turns() -> None:
     async def ask(peer: Peer) -> None:
         await peer.echo()
 
-    async with scripted_peer(play) as port:
-        async with associate("127.0.0.1", port, **NAMES, contexts=BOTH) as peer:
-            async with trio.open_nursery() as nursery:
-                for _ in range(5):
-                    nursery.start_soon(ask, peer)
+    async with (
+        scripted_peer(play) as port,
+        associate("127.0.0.1", port, **NAMES, contexts=BOTH) as peer,
+        trio.open_nursery() as nursery,
+    ):
+        for _ in range(5):
+            nursery.start_soon(ask, peer)
