@@ -112,7 +112,7 @@ class StatusBoard:
         health = self.store.health
         if not health.healthy:
             return f"read-only: {health.failure}"
-        if health.free_bytes <= 0:
+        if not health.has_room:
             return "no space left for images"
         if self.progress.backlog >= self.settings.storage.backlog:
             return "the index is too far behind"

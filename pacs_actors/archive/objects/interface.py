@@ -13,7 +13,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from msgspec import Struct
 
-from pacs_actors.archive.objects.buffers import BufferStatistics
+from pacs_actors.archive.objects.buffers import BUFFER_BYTES, BufferStatistics
 from pacs_actors.archive.objects.keys import QuarantineReason
 from pacs_actors.threads import PoolStatistics
 from protocols.dataset.record import StoredObject
@@ -46,6 +46,11 @@ class StoreHealth(Struct, frozen=True):
     @property
     def healthy(self) -> bool:
         return not self.failure
+
+    @property
+    def has_room(self) -> bool:
+        """Whether ``stage`` begins an object: it wants room for a buffer, whatever the object's size."""
+        return self.free_bytes >= BUFFER_BYTES
 
 
 class Staging(Protocol):
