@@ -6,6 +6,7 @@ A file may be a Part 10 file, or a data set alone if its header says beyond doub
 from __future__ import annotations
 
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Final
@@ -13,13 +14,17 @@ from typing import Final
 from msgspec import Struct
 
 from pacs_actors.dicom.sender import Outgoing
-from protocols.dataset.elements import NeedMore
+from protocols.dataset.elements import NeedMore, elements
 from protocols.dataset.part10 import Form, Part10, parse_prefix
 from protocols.dataset.scan import scan
+from protocols.dataset.transfer_syntax import encoding_of, is_deflated
 from protocols.errors import CannotUnderstand, DataSetMismatch, PacsError
 
 FIRST_BYTES: Final = 16 * 1024
 MOST_HEADER_BYTES: Final = 4 * 1024 * 1024
+_SOP_CLASS_UID: Final = 0x00080016
+_SOP_INSTANCE_UID: Final = 0x00080018
+_is_uid: Final = re.compile(r"[0-9.]{1,64}").fullmatch
 MEDIA_STORAGE_DIRECTORY: Final = "1.2.840.10008.1.3.10"
 
 
@@ -99,8 +104,29 @@ def identify(data: bytes | memoryview, what: str, *, complete: bool = True) -> t
     if prefix.sop_class_uid == MEDIA_STORAGE_DIRECTORY:
         raise NotDicom(f"{what}: a directory of other files (DICOMDIR), no instance")
     if prefix.form is not Form.BARE and prefix.sop_class_uid and prefix.sop_instance_uid:
-        return prefix.sop_class_uid, prefix.sop_instance_uid, prefix.transfer_syntax_uid, prefix.data_offset
+        # Where the two differ the data set is right: that is what the receiver compares the command with.
+        uids = _first_uids(data, prefix) or (prefix.sop_class_uid, prefix.sop_instance_uid)
+        return *uids, prefix.transfer_syntax_uid, prefix.data_offset
     return _from_data_set(data, prefix, what, complete)
+
+
+def _first_uids(data: bytes | memoryview, prefix: Part10) -> tuple[str, str] | None:
+    """SOP Class and SOP Instance UID of the data set, which stand near its beginning; None unless both are there."""
+    syntax, start = prefix.transfer_syntax_uid, prefix.data_offset
+    if is_deflated(syntax):
+        return None
+    found: dict[int, str] = {}
+    try:
+        for element in elements(data, start, len(data), encoding_of(syntax, data[start : start + 6])):
+            if element.tag > _SOP_INSTANCE_UID:
+                break
+            if element.tag in (_SOP_CLASS_UID, _SOP_INSTANCE_UID):
+                value = bytes(data[element.start : element.stop])
+                found[element.tag] = value.decode("ascii", "replace").strip(" \0")
+    except (NeedMore, CannotUnderstand):
+        return None
+    sop_class, instance = found.get(_SOP_CLASS_UID, ""), found.get(_SOP_INSTANCE_UID, "")
+    return (sop_class, instance) if _is_uid(sop_class) and _is_uid(instance) else None
 
 
 def _from_data_set(

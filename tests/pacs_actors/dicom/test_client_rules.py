@@ -218,10 +218,13 @@ def test_every_file_of_pydicom_is_what_pydicom_says() -> None:
             continue
         dataset = dcmread(path, force=True, stop_before_pixels=True)
         meta = dataset.file_meta
-        assert file.sop_class_uid == meta.get("MediaStorageSOPClassUID", dataset.get("SOPClassUID")), path
-        assert file.sop_instance_uid == meta.get(
-            "MediaStorageSOPInstanceUID", dataset.get("SOPInstanceUID")
-        ), path
+        if "SOPClassUID" in dataset and "SOPInstanceUID" in dataset:
+            assert (file.sop_class_uid, file.sop_instance_uid) == (
+                dataset.SOPClassUID,
+                dataset.SOPInstanceUID,
+            ), path
+        else:
+            assert file.sop_instance_uid == meta.MediaStorageSOPInstanceUID, path
         if "TransferSyntaxUID" in meta:
             assert file.transfer_syntax_uid == meta.TransferSyntaxUID, path
         checked += 1
@@ -247,6 +250,17 @@ def test_a_header_longer_than_the_first_window_is_read_on(tmp_path: Path) -> Non
     dataset.file_meta.add_new(0x00020102, "OB", bytes(100_000))
     dataset.save_as(tmp_path / "long", enforce_file_format=False)
     assert read_file(tmp_path / "long").sop_instance_uid == dataset.SOPInstanceUID
+
+
+def test_the_data_set_is_right_where_its_meta_information_differs(tmp_path: Path) -> None:
+    dataset = dcmread(CT)
+    dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    dataset.save_as(tmp_path / "differs", enforce_file_format=False)
+    assert dcmread(tmp_path / "differs").file_meta.MediaStorageSOPInstanceUID == "1.2.3"
+    assert read_file(tmp_path / "differs").sop_instance_uid == dataset.SOPInstanceUID
+    del dataset.SOPInstanceUID
+    dataset.save_as(tmp_path / "lacks", enforce_file_format=False)
+    assert read_file(tmp_path / "lacks").sop_instance_uid == "1.2.3"
 
 
 def not_dicom(tmp_path: Path) -> dict[str, bytes]:
