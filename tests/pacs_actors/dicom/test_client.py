@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 from pydicom import dcmread
@@ -14,7 +15,7 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pynetdicom import build_context, evt
 
-from pacs_actors.dicom import client
+from pacs_actors.dicom import client, client_store
 from pacs_actors.dicom.client import (
     VERIFICATION,
     AssociationOver,
@@ -28,7 +29,7 @@ from pacs_actors.dicom.client import (
     for_move,
     for_storage,
 )
-from pacs_actors.dicom.client_files import read_file
+from pacs_actors.dicom.client_files import open_file, read_file
 from pacs_actors.dicom.client_retrieve import SubOperationCounts
 from protocols.dimse.status import StatusKind
 from protocols.errors import ConfigError, OutOfResources
@@ -230,29 +231,51 @@ async def test_what_the_peer_does_not_take_fails_alone(storage: Any) -> None:
             assert (await peer.store(ct)).kind is StatusKind.SUCCESS
 
 
-async def test_a_file_that_shrank_is_told_and_ends_the_association(tmp_path: Path, storage: Any) -> None:
+@pytest.mark.parametrize(("extra", "is_harmed"), [(4096, False), (64 << 20, True)])
+async def test_a_file_that_shrinks_under_us_is_told(
+    extra: int, is_harmed: bool, tmp_path: Path, storage: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "shrinks.dcm"
-    path.write_bytes(CT.read_bytes())
-    with pynetdicom_peer(storage()) as port:
-        async with associate(
-            "127.0.0.1", port, **NAMES, contexts=for_storage([read_file(CT).context])
-        ) as peer:
-            real = client.Peer.store
-            file = read_file(path)
-            grown = type(file)(
-                *(getattr(file, f) for f in file.__struct_fields__[:-1]), file.size_bytes + 4096
-            )
-            import pacs_actors.dicom.client_store as module
+    path.write_bytes(CT.read_bytes() + (bytes(2 << 20) if is_harmed else b""))
 
-            original = module.open_file
-            module.open_file = lambda p: (grown, original(p)[1])
-            try:
+    def opened_before(path: Path) -> tuple[client.DicomFile, int]:
+        file, fd = open_file(path)
+        return msgspec.structs.replace(file, size_bytes=file.size_bytes + extra), fd
+
+    with pynetdicom_peer(storage()) as port:
+        contexts = for_storage([read_file(CT).context])
+        async with associate("127.0.0.1", port, **NAMES, contexts=contexts) as peer:
+            with monkeypatch.context() as patch:
+                patch.setattr(client_store, "open_file", opened_before)
                 with pytest.raises(client.ObjectDamaged):
-                    await real(peer, path)
-            finally:
-                module.open_file = original
-            # Nothing of it had been sent, so the association is unharmed.
-            assert (await peer.store(path)).kind is StatusKind.SUCCESS
+                    await peer.store(path)
+            # Half an object cannot be taken back, but one of which nothing has been sent can.
+            assert peer.is_over is is_harmed
+            if not is_harmed:
+                assert (await peer.store(path)).kind is StatusKind.SUCCESS
+
+
+async def test_a_store_that_is_cancelled_leaves_no_file_open(tmp_path: Path) -> None:
+    came, go_on = threading.Event(), threading.Event()
+
+    def take(event: Any) -> int:
+        came.set()
+        go_on.wait(10)
+        return 0
+
+    def open_here() -> int:
+        return sum(link.resolve() == CT.resolve() for link in Path("/proc/self/fd").iterdir())
+
+    with pynetdicom_peer([(evt.EVT_C_STORE, take)]) as port:
+        contexts = for_storage([read_file(CT).context])
+        async with associate("127.0.0.1", port, **NAMES, contexts=contexts) as peer:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(peer.store, CT)
+                assert await trio.to_thread.run_sync(came.wait, 10)
+                nursery.cancel_scope.cancel()
+            assert open_here() == 0
+            assert peer.is_over
+        go_on.set()
 
 
 # -- query ------------------------------------------------------------------------------------------------------------
@@ -511,6 +534,23 @@ async def test_get_that_cannot_write_refuses_each_and_goes_on(tmp_path: Path) ->
     assert {path.name for path in folder.iterdir()} == {
         f"{dcmread(path).SOPInstanceUID}.dcm" for path in (CT, MR)
     }
+
+
+async def test_get_whose_folder_goes_away_skips_the_rest_of_each_object(tmp_path: Path) -> None:
+    large = dcmread(CT)
+    large.Rows, large.Columns, large.PixelData = 1536, 1024, bytes(3 << 20)
+    folder = tmp_path / "folder"
+
+    def handler(event: Any) -> Iterator[Any]:
+        folder.rmdir()
+        yield from sends(large, dcmread(MR))(event)
+
+    with pynetdicom_peer([(evt.EVT_C_GET, handler)]) as port:
+        contexts = [*for_get(limit=100), *VERIFICATION]
+        async with associate("127.0.0.1", port, **NAMES, contexts=contexts) as peer:
+            result = await peer.get({"StudyInstanceUID": "1.2"}, into=folder)
+            await peer.echo()
+    assert (result.counts.completed, result.counts.failed) == (0, 2)
 
 
 async def test_get_without_a_folder_to_write_to(tmp_path: Path) -> None:
