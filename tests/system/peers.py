@@ -286,7 +286,7 @@ def store(
     request.MessageID, request.Priority = message_id, 2
     request.AffectedSOPClassUID = instance.sop_class
     request.AffectedSOPInstanceUID = uid or instance.uid
-    request.DataSet = BytesIO(instance.data)
+    request.DataSet = BytesIO(instance.data) if instance.data else None
     number = context_id(association, *instance.context)
     (response,) = converse(association, request, number)
     status: int = response.Status
