@@ -119,6 +119,13 @@ class Load:
         if self._crash is not None:
             raise self._crash
 
+    def wait_interrupted(self, within_s: float = 60.0) -> None:
+        """Until another association has ended in disorder."""
+        before = self.ledger.interruptions
+        wait_until(
+            lambda: self.ledger.interruptions > before or self._crash is not None, within_s, "an interruption"
+        )
+
     def _run(self) -> None:
         try:
             trio.run(self._send_all)

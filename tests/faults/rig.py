@@ -7,8 +7,8 @@ import json
 import os
 import signal
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +57,15 @@ class Rig(Server):
         return [path for path in self.temporary() if path.suffix != ".lock"]
 
     def kill_worker(self, pid: int) -> None:
-        """kill -9, and wait until the parent has another in its place that takes images."""
+        """kill -9, and wait until the parent has another in its place."""
+        with self.replacing(pid):
+            os.kill(pid, signal.SIGKILL)
+
+    @contextmanager
+    def replacing(self, pid: int) -> Iterator[None]:
+        """Around the death of a worker: wait until another has recovered what it left."""
         before = len(self.logged("recovery_done"))
-        os.kill(pid, signal.SIGKILL)
+        yield
         deadline = time.monotonic() + 30
         while pid in self.worker_pids() or len(self.logged("recovery_done")) == before:
             assert time.monotonic() < deadline, f"worker {pid} was not replaced:\n{self.tail()}"

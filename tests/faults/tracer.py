@@ -43,9 +43,20 @@ def traced(
             pytest.skip(f"strace may not trace here: {tracer.stderr.read().decode(errors='replace').strip()}")
         yield
     finally:
-        if tracer.poll() is None:
+        _end(tracer, deadly=any("signal=KILL" in one for one in inject))
+
+
+def _end(tracer: subprocess.Popen[bytes], *, deadly: bool) -> None:
+    """After a kill it ends by itself; told to end while its process is dying, it may wait for ever."""
+    try:
+        if deadly:
+            tracer.communicate(timeout=20)
+        else:
             tracer.send_signal(signal.SIGINT)
-        tracer.communicate(timeout=20)
+            tracer.communicate(timeout=20)
+    finally:
+        tracer.kill()
+        tracer.wait()
 
 
 def _is_traced(pid: int, tracer: int, threads: bool) -> bool:
