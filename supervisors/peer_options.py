@@ -19,6 +19,7 @@ from supervisors.options import add_json_option
 if TYPE_CHECKING:
     import ssl
 
+    from pacs_actors.archive.transcoder import Transcoder
     from pacs_actors.dicom.client import Peer, Proposal, Timeouts
     from pacs_actors.threads import NativePool
 
@@ -116,7 +117,10 @@ def complain(arguments: argparse.Namespace, error: PacsError) -> None:
 
 @asynccontextmanager
 async def connected(
-    arguments: argparse.Namespace, contexts: Sequence[Proposal], pool: NativePool | None = None
+    arguments: argparse.Namespace,
+    contexts: Sequence[Proposal],
+    pool: NativePool | None = None,
+    transcoder: Transcoder | None = None,
 ) -> AsyncIterator[Peer]:
     """An association with the peer of the command line. Raises CannotConnect, ConfigError."""
     from pacs_actors.dicom.client import ASSOCIATION_ERRORS, associate  # noqa: PLC0415
@@ -132,6 +136,7 @@ async def connected(
             tls=tls_context(arguments),
             timeouts=timeouts(arguments),
             pool=pool,
+            transcoder=transcoder,
         )
         try:
             peer = await stack.enter_async_context(association)

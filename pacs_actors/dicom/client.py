@@ -19,6 +19,7 @@ from typing import Final
 import trio
 
 from pacs_actors.archive.objects.buffers import BufferPool
+from pacs_actors.archive.transcoder import CannotTranscode, Transcoder
 from pacs_actors.dicom import client_commitment, client_retrieve
 from pacs_actors.dicom.client_association import Timeouts, connection_problem, open_link
 from pacs_actors.dicom.client_commitment import CommitmentResult, Reference, Reports
@@ -69,6 +70,7 @@ __all__ = [
     "AssociationAborted",
     "AssociationOver",
     "AssociationRejected",
+    "CannotTranscode",
     "CommitmentResult",
     "ContextNotAccepted",
     "DicomFile",
@@ -144,7 +146,8 @@ class Peer:
             return trio.current_time() - began
 
     async def store(self, source: Path | DicomFile | bytes) -> StoreResult:
-        """C-STORE (PS3.4 annex B) of a file, or of the bytes of one. The data set goes as it is, never decoded.
+        """C-STORE (PS3.4 annex B) of a file, or of the bytes of one. The data set goes as it is, unless a
+        transcoder was given to ``associate``.
 
         returns: whatever the peer answers, failures included; 0111H, a duplicate, counts as a warning
         raises:  ContextNotAccepted, NotDicom, FileUnreadable, ObjectDamaged: the association lives on after the first three
@@ -227,6 +230,7 @@ async def associate(
     max_pdu_bytes: int = DEFAULT_PDU_BYTES,
     timeouts: Timeouts | None = None,
     pool: NativePool | None = None,
+    transcoder: Transcoder | None = None,
 ) -> AsyncIterator[Peer]:
     """An association with a peer, released at the end of the ``async with``, aborted when an exception leaves it.
 
@@ -234,6 +238,8 @@ async def associate(
     contexts:         what to propose, 1 to 128: ``VERIFICATION``, ``for_storage(…)``, ``for_find()``… or several of them
     max_pdu_bytes:    the most that we take, and send, in one PDU
     pool:             native threads for files, shared among associations; without it the association has one of its own
+    transcoder:       converts uncompressed files that the peer does not take as they are; propose the alternatives
+                      with ``for_storage(…, alternatives=True)``
     raises:           ConfigError, PeerGone, PeerSilent, PeerError, AssociationRejected, AssociationAborted
     """
     limits = timeouts or Timeouts()
@@ -254,7 +260,7 @@ async def associate(
         exchange = Exchange(link, link.negotiated, limits)
         sender = await stack.enter_async_context(ObjectSender(link, pool, BufferPool(1)))
         try:
-            yield Peer(exchange, pool, Storer(exchange, pool, sender))
+            yield Peer(exchange, pool, Storer(exchange, pool, sender, transcoder))
         except BaseException as error:
             await exchange.abandon(error)
             raise

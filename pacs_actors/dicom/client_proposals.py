@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from protocols.ul import sop_classes
 from protocols.ul.model import MAX_CONTEXTS, Role
-from protocols.ul.sop_classes import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
+from protocols.ul.sop_classes import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, UNCOMPRESSED
 
 Root = Literal["study", "patient"]
 
@@ -81,9 +81,24 @@ def for_move(root: Root = "study") -> tuple[Proposal, ...]:
     return (Proposal(MOVE[root], NETWORK_SYNTAXES),)
 
 
-def for_storage(pairs: Iterable[tuple[str, str]]) -> tuple[Proposal, ...]:
-    """A context for each pair of SOP class and transfer syntax, so that every object can go as it is."""
-    return tuple(Proposal(sop_class, (syntax,)) for sop_class, syntax in dict.fromkeys(pairs))
+def for_storage(
+    pairs: Iterable[tuple[str, str]], *, alternatives: bool = False, limit: int = MAX_CONTEXTS
+) -> tuple[Proposal, ...]:
+    """A context for each pair of SOP class and transfer syntax, so that every object can go as it is.
+
+    alternatives:  as long as there is room, also one for each class of uncompressed objects in all the
+                   other uncompressed transfer syntaxes, for peers that do not take theirs
+    limit:         contexts in all that alternatives may fill up to
+    """
+    wanted = tuple(dict.fromkeys(pairs))
+    proposals = [Proposal(sop_class, (syntax,)) for sop_class, syntax in wanted]
+    if alternatives:
+        own = dict.fromkeys(sop_class for sop_class, syntax in wanted if syntax in UNCOMPRESSED)
+        for sop_class in tuple(own)[: max(0, limit - len(proposals))]:
+            others = tuple(other for other in UNCOMPRESSED if (sop_class, other) not in wanted)
+            if others:
+                proposals.append(Proposal(sop_class, others))
+    return tuple(proposals)
 
 
 def for_get(

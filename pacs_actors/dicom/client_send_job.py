@@ -19,11 +19,10 @@ import trio
 from msgspec import Struct
 
 from pacs_actors.dicom.client import Peer
-from pacs_actors.dicom.client_errors import ASSOCIATION_ERRORS, AssociationRejected, ContextNotAccepted
-from pacs_actors.dicom.client_files import DicomFile, FileUnreadable, NotDicom
+from pacs_actors.dicom.client_errors import ASSOCIATION_ERRORS, AssociationRejected
+from pacs_actors.dicom.client_files import DicomFile
 from pacs_actors.dicom.client_proposals import Proposal, for_storage
 from pacs_actors.dicom.client_walk import Skipped, take, walk
-from pacs_actors.dicom.sender import ObjectDamaged
 from pacs_actors.threads import NativePool
 from protocols.dimse.status import StatusKind
 from protocols.errors import PacsError
@@ -175,7 +174,9 @@ class SendJob:
         waits_s = list(_RECONNECT_AFTER_S)
         while True:
             try:
-                peer = await stack.enter_async_context(self._connect(for_storage(sorted(proposed))))
+                peer = await stack.enter_async_context(
+                    self._connect(for_storage(sorted(proposed), alternatives=True))
+                )
             except ASSOCIATION_ERRORS as error:
                 # A peer that takes no more associations than our others is left to those.
                 enough = isinstance(error, AssociationRejected) and (
@@ -197,7 +198,7 @@ class SendJob:
         except ASSOCIATION_ERRORS as error:
             if item.attempts == _ATTEMPTS:
                 self._finish(item, Fate.FAILED, f"the association was lost over it, twice: {error}")
-        except (ContextNotAccepted, NotDicom, FileUnreadable, ObjectDamaged) as error:
+        except PacsError as error:  # of this instance only
             self._finish(item, Fate.FAILED, str(error))
         else:
             fate = _FATES.get(result.kind, Fate.FAILED)

@@ -12,9 +12,12 @@ import pytest
 import trio
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filereader import read_dataset
 from pynetdicom import build_context, evt
 
+from pacs_actors.archive.transcoder import Transcoder
 from pacs_actors.dicom import client, client_store
 from pacs_actors.dicom.client import (
     VERIFICATION,
@@ -229,6 +232,33 @@ async def test_what_the_peer_does_not_take_fails_alone(storage: Any) -> None:
             with pytest.raises(client.FileUnreadable):
                 await peer.store(Path("/nonexistent/file"))
             assert (await peer.store(ct)).kind is StatusKind.SUCCESS
+
+
+@pytest.mark.parametrize("name", ["CT_small.dcm", "MR_small_bigendian.dcm"])
+async def test_an_uncompressed_file_is_converted_for_a_peer_that_takes_another_syntax_only(
+    name: str, storage: Any, received: list[tuple[str, str, bytes]]
+) -> None:
+    path = Path(get_testdata_file(name))
+    file, implicit = read_file(path), "1.2.840.10008.1.2"
+    contexts = for_storage([file.context], alternatives=True)
+    with pynetdicom_peer(storage(), transfer_syntaxes=[implicit]) as port:
+        async with associate("127.0.0.1", port, **NAMES, contexts=contexts) as peer:
+            with pytest.raises(ContextNotAccepted):
+                await peer.store(path)
+        async with (
+            Transcoder() as transcoder,
+            associate("127.0.0.1", port, **NAMES, contexts=contexts, transcoder=transcoder) as peer,
+        ):
+            result = await peer.store(path)
+    assert (result.kind, result.transfer_syntax_uid) == (StatusKind.SUCCESS, implicit)
+    ((uid, syntax, data),) = received
+    assert (uid, syntax) == (file.sop_instance_uid, implicit)
+    sent = read_dataset(DicomBytesIO(data), is_implicit_VR=True, is_little_endian=True)
+    original = dcmread(path)
+    sent.file_meta = FileMetaDataset()
+    sent.file_meta.TransferSyntaxUID = implicit
+    assert sent.pixel_array.tolist() == original.pixel_array.tolist()
+    assert (sent.PatientName, sent.StudyInstanceUID) == (original.PatientName, original.StudyInstanceUID)
 
 
 @pytest.mark.parametrize(("extra", "is_harmed"), [(4096, False), (64 << 20, True)])

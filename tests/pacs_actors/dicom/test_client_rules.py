@@ -164,6 +164,19 @@ def test_storage_proposes_each_pair_once() -> None:
     assert [(p.abstract_syntax, *p.transfer_syntaxes) for p in for_storage(pairs)] == pairs[:3]
 
 
+def test_storage_offers_alternatives_for_what_is_uncompressed_as_long_as_there_is_room() -> None:
+    pairs = [("1.2", EXPLICIT), ("1.3", "1.2.840.10008.1.2.4.50"), ("1.4", IMPLICIT), ("1.4", EXPLICIT)]
+    proposals = for_storage(pairs, alternatives=True)
+    assert [(p.abstract_syntax, *p.transfer_syntaxes) for p in proposals] == [
+        *pairs,
+        ("1.2", IMPLICIT, BIG),
+        ("1.4", BIG),
+    ]
+    assert len(for_storage(pairs, alternatives=True, limit=5)) == 5
+    many = [(f"1.2.{number}", EXPLICIT) for number in range(100)]
+    assert len(for_storage(many, alternatives=True)) == 128
+
+
 # -- names ------------------------------------------------------------------------------------------------------------
 
 

@@ -201,6 +201,20 @@ def test_store_with_failures_is_exit_code_1(files: Path, capsys: pytest.CaptureF
     ]
 
 
+def test_store_converts_unless_told_not_to(capsys: pytest.CaptureFixture[str]) -> None:
+    syntaxes = []
+
+    def take(event: Any) -> int:
+        syntaxes.append(event.context.transfer_syntax)
+        return 0
+
+    with pynetdicom_peer([(evt.EVT_C_STORE, take)], transfer_syntaxes=["1.2.840.10008.1.2"]) as port:
+        assert main(["store", *at(port), str(CT)]) == 0
+        assert main(["store", *at(port), str(CT), "--as-is"]) == 1
+    assert syntaxes == ["1.2.840.10008.1.2"]
+    assert "does not take CT Image Storage" in capsys.readouterr().err
+
+
 def matches(event: Any) -> Iterator[tuple[int, Dataset | None]]:
     for number in range(3):
         if event.is_cancelled:
