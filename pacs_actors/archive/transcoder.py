@@ -71,9 +71,15 @@ class Transcoder:
         self._slots = trio.CapacityLimiter(processes)
         self._queue, self._deadline_s, self._idle_s = queue, deadline_s, idle_s
         self._memory_bytes, self._max_bytes = memory_bytes, max_bytes
+        self._alive: list[_Process] = []
         self._idle: list[_Process] = []
         self._open = True
         self.starts = 0
+
+    @property
+    def pids(self) -> list[int]:
+        """Of the processes that we know of; one that is idle may have left already."""
+        return [process.pid for process in self._alive]
 
     async def __aenter__(self) -> Transcoder:
         return self
@@ -82,8 +88,8 @@ class Transcoder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._open = False
-        while self._idle:
-            await self._idle.pop().end()
+        while self._alive:
+            await self._end(self._alive[-1])
 
     async def convert(
         self, fd: int, *, offset: int, length: int, source: str, target: str
@@ -98,13 +104,13 @@ class Transcoder:
         """
         with contextlib.ExitStack() as stack:
             stack.callback(os.close, fd)
-            if not self._open:
-                raise Unavailable("the transcoder is closed")
             if not convertible(source, target):
                 raise CannotTranscode(f"{source} cannot be given as {target}")
             if self._slots.statistics().tasks_waiting >= self._queue:
                 raise Unavailable("too many conversions wait")
             async with self._slots:
+                if not self._open:
+                    raise Unavailable("the transcoder is closed")
                 made = self._unnamed(stack)
                 scratch = [self._unnamed(stack)] if source == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN else []
                 job = Job(offset, length, source, target, self._max_bytes, int(self._deadline_s) + 1)
@@ -133,6 +139,7 @@ class Transcoder:
         except OSError as failure:
             raise CannotTranscode(f"no transcoding process: {failure.strerror}") from failure
         self.starts += 1
+        self._alive.append(process)
         try:
             return await self._do_with(process, job, descriptors)
         except _Left:
@@ -143,22 +150,29 @@ class Transcoder:
             with trio.fail_after(self._deadline_s):
                 answer = await process.ask(job, descriptors)
         except trio.TooSlowError:
-            await process.end()
+            await self._end(process)
             raise CannotTranscode(f"it takes longer than {self._deadline_s} s") from None
         except _Silent:
-            code = await process.end(grace_s=_LEAVING_S)
+            code = await self._end(process, grace_s=_LEAVING_S)
+            if not self._open:
+                raise Unavailable("the transcoder is closed") from None
             if code == 0:
                 raise _Left from None
             logs.error("transcoding_process_died", code=code, source=job.source, target=job.target)
             raise CannotTranscode("the transcoding process died of it") from None
         except BaseException:
-            await process.end()
+            await self._end(process)
             raise
         if self._open:
             self._idle.append(process)
         else:
-            await process.end()
+            await self._end(process)
         return answer
+
+    async def _end(self, process: _Process, *, grace_s: float = 0.0) -> int:
+        if process in self._alive:
+            self._alive.remove(process)
+        return await process.end(grace_s=grace_s)
 
 
 class _Silent(Exception):
@@ -190,6 +204,7 @@ class _Process:
             ours.close()
             raise
         self._link = trio.socket.from_stdlib_socket(ours)
+        self.pid = self._process.pid
 
     async def ask(self, job: Job, descriptors: tuple[int, ...]) -> Answer:
         """raises: _Silent"""
@@ -202,15 +217,25 @@ class _Process:
             await self._link.sendmsg([encode(job)], [rights])
             data = await self._link.recv(MAX_MESSAGE_BYTES)
             answer: Answer = decode_answer(data)
-        except (OSError, msgspec.MsgspecError) as failure:
+        except (OSError, trio.ClosedResourceError, msgspec.MsgspecError) as failure:
             raise _Silent from failure
         return answer
 
     async def end(self, *, grace_s: float = 0.0) -> int:
         """Kill it unless it ends by itself, and reap it; its exit code, negative for a signal."""
         self._link.close()
+        try:
+            pidfd = os.pidfd_open(self.pid)
+        except OSError:  # reaped already, or no descriptor left to wait with
+            self._process.kill()
+        else:
+            await self._gone(pidfd, grace_s)
+        code: int = self._process.wait()
+        return code
+
+    async def _gone(self, pidfd: int, grace_s: float) -> None:
+        """Wait for its end without blocking the loop; the kernel may take a while to free a large process."""
         with trio.CancelScope(shield=True):
-            pidfd = os.pidfd_open(self._process.pid)
             try:
                 with trio.move_on_after(grace_s):
                     await trio.lowlevel.wait_readable(pidfd)
@@ -219,8 +244,6 @@ class _Process:
             finally:
                 trio.lowlevel.notify_closing(pidfd)
                 os.close(pidfd)
-        code: int = self._process.wait()
-        return code
 
 
 def _environment() -> dict[str, str]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import select
@@ -28,6 +29,7 @@ from pacs_actors.archive.transcoding.messages import (
 )
 
 _MOST_DESCRIPTORS: Final = 3
+_TOO_MUCH_MEMORY: Final = "it takes more memory than a conversion may have"
 # Decoders leak, and their arenas grow.
 _MOST_JOBS: Final = 1000
 
@@ -65,9 +67,10 @@ def _answer(job: Job, descriptors: list[int], memory_bytes: int) -> Answer:
     except CannotTranscode as failure:
         reason = failure.reason
     except MemoryError:
-        reason = "it takes more memory than a conversion may have"
+        reason = _TOO_MUCH_MEMORY
     except OSError as failure:
-        reason = f"it cannot be written: {failure.strerror}"
+        no_memory = failure.errno == errno.ENOMEM
+        reason = _TOO_MUCH_MEMORY if no_memory else f"it cannot be written: {failure.strerror}"
     except Exception as failure:
         # Its text may quote the data set.
         reason = f"the conversion failed ({type(failure).__name__})"

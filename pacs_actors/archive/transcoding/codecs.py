@@ -89,8 +89,9 @@ class Decoder(Struct, frozen=True):
                 samples = imagecodecs.jpegls_decode(data)
             case Codec.JPEG_2000 | Codec.HTJ2K:
                 stream = _agreeing(read_jpeg_2000(data), image)
-                decode = imagecodecs.htj2k_decode if self.codec is Codec.HTJ2K else imagecodecs.jpeg2k_decode
-                samples = decode(data, planar=False)
+                # OpenJPEG knows both. OpenJPH, as imagecodecs has it, lets values that lossy coding pushed over the
+                # edge wrap around: white becomes black.
+                samples = imagecodecs.jpeg2k_decode(data, planar=False, numthreads=1)
             case _:
                 samples = imagecodecs.jpegxl_decode(data, numthreads=1, keeporientation=True)
                 stream = Codestream(0, 0, 0, min(image.bits_stored, samples.dtype.itemsize * 8))
@@ -145,7 +146,8 @@ def _cells(samples: Pixels, stream: Codestream, image: Image) -> Pixels:
         raise CannotTranscode(f"a frame came out as {samples.dtype} for {image.bits_allocated} bits")
     flat = np.ascontiguousarray(samples).reshape(-1)
     if image.bits_allocated == 1:
-        return (flat != 0).astype(np.uint8)
+        ones: Pixels = (flat != 0).astype(np.uint8)
+        return ones
     signed = np.dtype(f"<i{image.bits_allocated // 8}")
     cells = flat.astype(signed)
     if stream.precision < image.bits_allocated:

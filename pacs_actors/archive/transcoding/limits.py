@@ -11,6 +11,8 @@ from typing import Final
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NO_NEW_PRIVS: Final = 38
 _DESCRIPTORS: Final = 32
+# Address space that the decoders' code takes.
+_LIBRARIES_BYTES: Final = 512 * 1024**2
 # Images that come in are more urgent than copies that go out.
 _NICENESS: Final = 5
 
@@ -41,7 +43,7 @@ def confine(*, memory_bytes: int, mapped_bytes: int, file_bytes: int, cpu_s: int
     """
     used = resource.getrusage(resource.RUSAGE_SELF)
     _soften(resource.RLIMIT_DATA, memory_bytes)
-    _soften(resource.RLIMIT_AS, memory_bytes + mapped_bytes)
+    _soften(resource.RLIMIT_AS, memory_bytes + mapped_bytes + _LIBRARIES_BYTES)
     _soften(resource.RLIMIT_FSIZE, file_bytes)
     _soften(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime) + 1 + cpu_s)
 
