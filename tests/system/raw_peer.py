@@ -200,9 +200,11 @@ class RawPeer:
 
 
 def well(port: int, *, calling: str = "MODALITY", source: str | None = None) -> bool:
-    """Whether a well-behaved peer is served: association, C-ECHO, release. Raises when it is not."""
+    """Whether a well-behaved peer is served: association, C-ECHO, release. False when it is rejected."""
     with RawPeer(port, source=source) as peer:
-        assert peer.established(calling=calling).echo() == 0
+        if not isinstance(peer.associate(calling=calling), AssociateAccept):
+            return False
+        assert peer.echo() == 0
         peer.release()
     return True
 
