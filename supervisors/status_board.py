@@ -57,6 +57,7 @@ class StatusBoard:
         self.began = trio.current_time()
         self.indexing = self.schema_stands = False
         self._lag_ms = 0.0
+        self._memory = _Memory()
         self._last_seen: dict[int, bytes] = {}
 
     async def run(self, *, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
@@ -134,7 +135,7 @@ class StatusBoard:
             accepting=not why_not,
             why_not=why_not,
             indexing=self._indexes(),
-            memory_bytes=_memory_bytes(),
+            memory_bytes=self._memory.resident_bytes(),
             stored_instances=self.progress.stored_instances,
             stored_bytes=self.progress.stored_bytes,
             indexed_instances=self.indexer.instances,
@@ -162,7 +163,14 @@ class StatusBoard:
         )
 
 
-def _memory_bytes() -> int:
-    """Resident memory without what is shared."""
-    fields = Path("/proc/self/statm").read_bytes().split()
-    return (int(fields[1]) - int(fields[2])) * _PAGE_BYTES
+class _Memory:
+    """What this process holds. Its file stays open: at the end of file descriptors the status is still told."""
+
+    def __init__(self) -> None:
+        self._file = Path("/proc/self/statm").open("rb", buffering=0)
+
+    def resident_bytes(self) -> int:
+        """Without what is shared."""
+        self._file.seek(0)
+        fields = self._file.read().split()
+        return (int(fields[1]) - int(fields[2])) * _PAGE_BYTES
