@@ -154,7 +154,12 @@ class ServerSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     ] = 0
     grace_s: Annotated[float, Meta(gt=0, le=300, description="Longest drain after SIGTERM, seconds.")] = 25.0
     frozen_after_s: Annotated[
-        float, Meta(ge=5, le=600, description="A worker that shows no life for so long is killed and replaced, seconds.")
+        float,
+        Meta(
+            ge=5,
+            le=600,
+            description="A worker that shows no life for so long is killed and replaced, seconds.",
+        ),
     ] = 20.0
     restart_crashes: Annotated[
         int, Meta(ge=1, description="Crashes in the window before a supervisor gives up.")

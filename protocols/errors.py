@@ -76,5 +76,5 @@ class ConfigError(PacsError):
     """A setting is wrong; the text begins with its key path."""
 
 
-class Misuse(Exception):  # noqa: N818
+class Misuse(Exception):
     """Our own bug: crash, restart, alert."""

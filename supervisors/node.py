@@ -32,7 +32,7 @@ _LOCK_WAIT_S = 15.0
 _KILL_AFTER_S = 4.0
 
 
-class WorkerDied(Exception):  # noqa: N818
+class WorkerDied(Exception):
     """A worker ended without being asked to."""
 
 
@@ -70,14 +70,17 @@ class Node:
             postgres = None
             if self.settings.database.url is None:
                 postgres = EmbeddedPostgres(
-                    self.data, self.settings.database, clients=self.workers * self.settings.database.connections
+                    self.data,
+                    self.settings.database,
+                    clients=self.workers * self.settings.database.connections,
                 )
             self.dsn = postgres.dsn if postgres else str(self.settings.database.url)
             async with trio.open_nursery() as nursery:
-                with trio.CancelScope() as database_scope:
-                    pass
                 if postgres is not None:
-                    database_scope = await nursery.start(self._keep_postgres, postgres)
+                    # Beside the workers, which wait for it themselves. As often as it falls: images are accepted without it,
+                    # and what it lacks (space on the disk, say) may come back.
+                    patient = RestartLimit(sys.maxsize, longest_wait_s=2.0)
+                    nursery.start_soon(keep_alive, Child("postgres", postgres.run), patient)
                 async with trio.open_nursery() as working:
                     await working.start(self._drain_on_signal, working.cancel_scope)
                     for slot in range(self.workers):
@@ -85,20 +88,15 @@ class Node:
                         working.start_soon(partial(keep_alive, child, self.limit))
                     await self._wait_accepting()
                     self._announce(time.monotonic() - began)
-                database_scope.cancel()
+                nursery.cancel_scope.cancel()  # PostgreSQL goes last: it has indexed what the workers left
         logs.event("node_stopped")
         return 0
 
-    async def _keep_postgres(self, postgres: EmbeddedPostgres, *, task_status: Ready) -> None:
-        """Outlives the workers, so that their last batches are indexed. Starts beside them: they wait for it themselves."""
-        with trio.CancelScope() as scope:
-            task_status.started(scope)
-            # Without limit: images are accepted without it, and what it needs (a disk that is full) may come back.
-            await keep_alive(Child("postgres", postgres.run), RestartLimit(sys.maxsize, longest_wait_s=2.0))
-
     async def _wait_accepting(self) -> None:
-        while not all(self.page.state(slot) == ACCEPTING for slot in range(self.workers)) and not self._draining:
-            await trio.sleep(0.01)
+        while not self._draining and not all(
+            self.page.state(slot) == ACCEPTING for slot in range(self.workers)
+        ):
+            await trio.sleep(0.01)  # other processes write the page
 
     def _announce(self, took_s: float) -> None:
         if self._draining:
@@ -115,7 +113,9 @@ class Node:
             f"  or with DCMTK:  storescu -aec {aet} +sd +r {dicom[0]} {dicom[1]} FOLDER\n",
         ]
         if self.settings.dicom.promiscuous:
-            lines.append("  WARNING: promiscuous mode: anyone who reaches the DICOM port may store, find and retrieve.\n")
+            lines.append(
+                "  WARNING: promiscuous mode: anyone who reaches the DICOM port may store, find and retrieve.\n"
+            )
             logs.warning("promiscuous_mode", host=self.settings.dicom.host)
         print("\n".join(lines), flush=True)
 
@@ -123,7 +123,14 @@ class Node:
         """One life of a worker process; returns when it was drained, raises WorkerDied when it fell."""
         fds = {name: sock.fileno() for name, sock in self.sockets.items()}
         orders = WorkerOrders(
-            self.settings, slot, self.workers, self.page.fd, fds["dicom"], fds.get("dicom_tls"), fds["web"], self.dsn
+            self.settings,
+            slot,
+            self.workers,
+            self.page.fd,
+            fds["dicom"],
+            fds.get("dicom_tls"),
+            fds["web"],
+            self.dsn,
         )
         self.page.set_state(DOWN, slot)
         # Popen from this thread, not trio's: a worker is tied to the life of the thread that starts it.
@@ -149,7 +156,7 @@ class Node:
             self._processes.pop(slot, None)
             if process.poll() is None:
                 process.kill()
-                process.wait()  # noqa: ASYNC222
+                process.wait()
             process.stdin.close()
             self.page.set_state(DOWN, slot)
             self.page.forget_associations(slot)

@@ -52,7 +52,13 @@ class StatusBoard:
         listeners: Sequence[Listener],
         mailboxes: Sequence[Mailbox[Any]],
     ) -> None:
-        self.settings, self.page, self.store, self.database, self.catalogue = settings, page, store, database, catalogue
+        self.settings, self.page, self.store, self.database, self.catalogue = (
+            settings,
+            page,
+            store,
+            database,
+            catalogue,
+        )
         self.progress, self.indexer, self.listeners, self.mailboxes = progress, indexer, listeners, mailboxes
         self.began = trio.current_time()
         self.indexing = self.schema_stands = False
@@ -77,7 +83,9 @@ class StatusBoard:
             data = self.page.snapshot(slot) or self._last_seen.get(slot)  # none while it is being written
             if data is not None:
                 self._last_seen[slot] = data
-                workers.append(msgspec.structs.replace(_DECODE(data), state=_STATES.get(self.page.state(slot), "down")))
+                workers.append(
+                    msgspec.structs.replace(_DECODE(data), state=_STATES.get(self.page.state(slot), "down"))
+                )
         dicom = self.settings.dicom
         return NodeStatus(time.time(), dicom.ae_title, f"{dicom.host}:{dicom.port}", tuple(workers), ())
 
@@ -125,7 +133,9 @@ class StatusBoard:
     def _own(self) -> WorkerStatus:
         health = self.store.health
         why_not = self._why_not()
-        associations = [association.status() for listener in self.listeners for association in listener.associations]
+        associations = [
+            association.status() for listener in self.listeners for association in listener.associations
+        ]
         slot = self.page.slot or 0
         return WorkerStatus(
             slot=slot,
@@ -154,11 +164,14 @@ class StatusBoard:
             },
             associations=tuple(associations[:_MOST_ASSOCIATIONS_SHOWN]),
             actors=tuple(
-                ActorStatus(depth, vitals.name, vitals.state, vitals.restarts, vitals.crashes, vitals.last_crash)
+                ActorStatus(
+                    depth, vitals.name, vitals.state, vitals.restarts, vitals.crashes, vitals.last_crash
+                )
                 for depth, vitals in self.root.walk()
             ),
             mailboxes=tuple(
-                msgspec.convert(mailbox.statistics(), MailboxStatus, from_attributes=True) for mailbox in self.mailboxes
+                msgspec.convert(mailbox.statistics(), MailboxStatus, from_attributes=True)
+                for mailbox in self.mailboxes
             ),
         )
 
@@ -167,7 +180,7 @@ class _Memory:
     """What this process holds. Its file stays open: at the end of file descriptors the status is still told."""
 
     def __init__(self) -> None:
-        self._file = Path("/proc/self/statm").open("rb", buffering=0)
+        self._file = Path("/proc/self/statm").open("rb", buffering=0)  # noqa: SIM115
 
     def resident_bytes(self) -> int:
         """Without what is shared."""

@@ -1,7 +1,7 @@
 """Restart strategies: two combinators draw every tree.
 
-``one_for_one`` restarts the child that crashed; ``one_for_all`` restarts them all, in order. Both restart with growing waits and give
-up after too many crashes in a window: then ``RestartsExhausted`` climbs to the supervisor above, and at the root ends the
+``one_for_one`` restarts the child that crashed; ``one_for_all`` restarts them all, in order. Both restart with growing waits and
+give up after too many crashes in a window: then ``RestartsExhausted`` climbs to the supervisor above, and at the root ends the
 process. A child whose ``run`` returns has drained and stays down.
 """
 
@@ -26,7 +26,7 @@ class RestartLimit(Struct, frozen=True):
     longest_wait_s: float = 2.0
 
 
-class RestartsExhausted(Exception):  # noqa: N818
+class RestartsExhausted(Exception):
     """A child crashed too often; its supervisor's own supervisor decides."""
 
 
@@ -47,7 +47,9 @@ class Vitals(Struct):
 class Child:
     """A node of the tree: an actor, or a supervisor with children."""
 
-    def __init__(self, name: str, run: Callable[..., Awaitable[None]], children: tuple[Child, ...] = ()) -> None:
+    def __init__(
+        self, name: str, run: Callable[..., Awaitable[None]], children: tuple[Child, ...] = ()
+    ) -> None:
         self.name, self.run, self.children = name, run, children
         self.vitals = Vitals(name)
 
@@ -57,7 +59,9 @@ class Child:
             yield from child.walk(depth + 1)
 
 
-async def keep_alive(child: Child, limit: RestartLimit, *, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
+async def keep_alive(
+    child: Child, limit: RestartLimit, *, task_status: Ready = trio.TASK_STATUS_IGNORED
+) -> None:
     """Run a child until it returns; restart it when it crashes; raise RestartsExhausted when it crashes too often."""
     recent: list[float] = []
     vitals = child.vitals
@@ -80,7 +84,9 @@ async def keep_alive(child: Child, limit: RestartLimit, *, task_status: Ready = 
             recent = [at for at in recent if now - at < limit.window_s]
             logs.error("actor_crashed", exception=crash, actor=child.name, crashes_in_window=len(recent) + 1)
             if len(recent) >= limit.crashes:
-                raise RestartsExhausted(f"{child.name}: {len(recent) + 1} crashes in {limit.window_s:g} s") from crash
+                raise RestartsExhausted(
+                    f"{child.name}: {len(recent) + 1} crashes in {limit.window_s:g} s"
+                ) from crash
             await trio.sleep(min(limit.first_wait_s * 2 ** min(len(recent), 16), limit.longest_wait_s))
             recent.append(now)
         finally:
@@ -119,7 +125,11 @@ async def _noted(child: Child, *, task_status: Ready) -> None:
         await child.run(task_status=task_status)
         child.vitals.state = "drained"
     except Exception as crash:
-        child.vitals.state, child.vitals.crashes, child.vitals.last_crash = "crashed", child.vitals.crashes + 1, _innermost(crash)
+        child.vitals.state, child.vitals.crashes, child.vitals.last_crash = (
+            "crashed",
+            child.vitals.crashes + 1,
+            _innermost(crash),
+        )
         raise
     except BaseException:
         child.vitals.state = "down"

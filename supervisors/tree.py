@@ -55,7 +55,9 @@ from supervisors.supervisor import Child, RestartLimit, one_for_one
 from web.app import create_app
 from web.server import Server
 
-_WRITERS_PER_THREAD = 2  # while one writer's object is on its way to the disk, the thread has another to prepare
+_WRITERS_PER_THREAD = (
+    2  # while one writer's object is on its way to the disk, the thread has another to prepare
+)
 _SEND_BUFFERS = 16
 _SPARE_INDEX_PLACES = 2048
 _AUDIT_PLACES = 10_000
@@ -140,7 +142,10 @@ class WorkerTree:
         self.edge = one_for_one(
             "edge",
             limit,
-            *(Child(name, one.run) for name, one in zip(("DICOM listener", "DICOM TLS listener"), self.listeners, strict=False)),
+            *(
+                Child(name, one.run)
+                for name, one in zip(("DICOM listener", "DICOM TLS listener"), self.listeners, strict=False)
+            ),
             Child("accepting", self._say_accepting),
             Child("web", self._serve_web),
         )
@@ -204,7 +209,11 @@ class WorkerTree:
 
 async def _until_drained(child: Child) -> None:
     """Until an actor's run has returned, or a supervisor's children's have."""
-    while any(vitals.state in ("up", "starting", "crashed") for depth, vitals in child.walk() if depth or not child.children):
+    while any(
+        vitals.state in ("up", "starting", "crashed")
+        for depth, vitals in child.walk()
+        if depth or not child.children
+    ):
         await trio.sleep(0.005)
 
 

@@ -1,7 +1,7 @@
 """Auditor: writes the audit trail, in order, a batch at a time. And ``Audit``, through which everybody tells it.
 
-Receives AuditEvent; owns the writing side of the table ``audit_events``, which is append-only. While PostgreSQL is away the events wait
-in the mailbox; when that is full, those who act wait a little and the event goes to the log as well.
+Receives AuditEvent; owns the writing side of the table ``audit_events``, which is append-only. While PostgreSQL is away the
+events wait in the mailbox; when that is full, those who act wait a little, and then the event goes to the log.
 """
 
 from __future__ import annotations
@@ -45,39 +45,74 @@ class Audit:
                 return
             except Unavailable:
                 pass
-        logs.error("audit_overflow", audit=event.event, outcome=event.outcome, by=event.who, uids=list(event.uids[:10]))
+        logs.error(
+            "audit_overflow",
+            audit=event.event,
+            outcome=event.outcome,
+            by=event.who,
+            uids=list(event.uids[:10]),
+        )
 
     async def association_opened(self, party: Party) -> None:
         await self.note(
-            AuditEvent("association", "success", party.calling_ae, party.address, details={"called": party.called_ae})
+            AuditEvent(
+                "association", "success", party.calling_ae, party.address, details={"called": party.called_ae}
+            )
         )
 
     async def association_rejected(self, party: Party, why: str) -> None:
         details: dict[str, str | int] = {"called": party.called_ae, "why": why}
-        await self.note(AuditEvent("association", "refused", party.calling_ae, party.address, details=details))
+        await self.note(
+            AuditEvent("association", "refused", party.calling_ae, party.address, details=details)
+        )
 
     async def stored(self, party: Party, study_instance_uid: str, patient_id: str, instances: int) -> None:
         """Instances of one study that came over one association (PS3.15 A.5.3.4: DICOM Instances Transferred)."""
         await self.note(
             AuditEvent(
-                "store", "success", party.calling_ae, party.address, patient_id, (study_instance_uid,), {"instances": instances}
+                "store",
+                "success",
+                party.calling_ae,
+                party.address,
+                patient_id,
+                (study_instance_uid,),
+                {"instances": instances},
             )
         )
 
     async def store_refused(self, party: Party, sop_instance_uid: str, why: str) -> None:
         await self.note(
             AuditEvent(
-                "store", "refused", party.calling_ae, party.address, uids=(sop_instance_uid[:64],), details={"why": why[:200]}
+                "store",
+                "refused",
+                party.calling_ae,
+                party.address,
+                uids=(sop_instance_uid[:64],),
+                details={"why": why[:200]},
             )
         )
 
-    async def queried(self, party: Party, level: str, keys: dict[str, str | int], matches: int, outcome: str) -> None:
+    async def queried(
+        self, party: Party, level: str, keys: dict[str, str | int], matches: int, outcome: str
+    ) -> None:
         await self.note(
-            AuditEvent("query", outcome, party.calling_ae, party.address, details={"level": level, "matches": matches, **keys})
+            AuditEvent(
+                "query",
+                outcome,
+                party.calling_ae,
+                party.address,
+                details={"level": level, "matches": matches, **keys},
+            )
         )
 
     async def retrieved(
-        self, party: Party, how: str, uids: tuple[str, ...], counts: dict[str, str | int], outcome: str, patient_id: str = ""
+        self,
+        party: Party,
+        how: str,
+        uids: tuple[str, ...],
+        counts: dict[str, str | int],
+        outcome: str,
+        patient_id: str = "",
     ) -> None:
         await self.note(AuditEvent(how, outcome, party.calling_ae, party.address, patient_id, uids, counts))
 

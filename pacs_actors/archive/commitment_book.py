@@ -73,7 +73,12 @@ class CommitmentBook:
 
         return [
             DueRequest(
-                row[0], row[1], row[2], _REFERENCES.decode(row[3]), row[4], _RESULT.decode(row[5]) if row[5] is not None else None
+                row[0],
+                row[1],
+                row[2],
+                _REFERENCES.decode(row[3]),
+                row[4],
+                _RESULT.decode(row[5]) if row[5] is not None else None,
             )
             for row in await self.database.run(unit)
         ]

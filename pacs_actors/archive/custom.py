@@ -24,7 +24,9 @@ def custom_attributes(names: Iterable[str]) -> dict[int, str]:
             except ValueError:
                 tag = -1
             if len(name) != 8 or tag < 0:
-                raise ConfigError(f"index.custom_attributes: {name} is neither a keyword nor a tag of 8 hexadecimal digits")
+                raise ConfigError(
+                    f"index.custom_attributes: {name} is neither a keyword nor a tag of 8 hexadecimal digits"
+                )
         if tag in BY_TAG:
             continue
         try:

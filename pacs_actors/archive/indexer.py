@@ -31,7 +31,13 @@ class Indexer:
         progress: IndexProgress,
         mailbox: Mailbox[IndexMessage],
     ) -> None:
-        self.settings, self.catalogue, self.store, self.progress, self.mailbox = settings, catalogue, store, progress, mailbox
+        self.settings, self.catalogue, self.store, self.progress, self.mailbox = (
+            settings,
+            catalogue,
+            store,
+            progress,
+            mailbox,
+        )
         self._batch: list[IndexInstance] = []
         self._flushes: list[Envelope[IndexMessage]] = []
         self._settled: set[str] = set()
@@ -71,10 +77,14 @@ class Indexer:
         while self._batch:
             entries = [order.entry for order in self._batch]
             try:
-                outcomes = await self.catalogue.index_batch(entries, mark=(self.store.slot, self.progress.mark()))
+                outcomes = await self.catalogue.index_batch(
+                    entries, mark=(self.store.slot, self.progress.mark())
+                )
                 for order, found in zip(self._batch, outcomes, strict=True):
                     key = order.entry.stored.key
-                    if (found.kind is not OutcomeKind.INDEXED or found.patient_mismatch) and key not in self._settled:
+                    if (
+                        found.kind is not OutcomeKind.INDEXED or found.patient_mismatch
+                    ) and key not in self._settled:
                         await self._settle(order, found)
                         self._settled.add(key)
                 break
@@ -106,7 +116,9 @@ class Indexer:
         match found.kind:
             case OutcomeKind.INDEXED | OutcomeKind.ALREADY:
                 pass
-            case OutcomeKind.DUPLICATE if found.first_key and await self.store.same(found.first_key, entry.stored.key):
+            case OutcomeKind.DUPLICATE if found.first_key and await self.store.same(
+                found.first_key, entry.stored.key
+            ):
                 self.duplicates += 1
                 await self.store.remove(entry.stored.key)
             case _:

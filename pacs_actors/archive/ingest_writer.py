@@ -53,11 +53,16 @@ class IngestWriter:
             # Without waiting: a cancelled caller must still hand on what is durable. The mailbox is larger than the backlog.
             self.index.tell_nowait(IndexInstance(IndexEntry(scanned, stored), order.address))
         return Stored(
-            scanned.sop_instance_uid, scanned.study_instance_uid, scanned.values.get(PATIENT_ID, ""), stored.digest
+            scanned.sop_instance_uid,
+            scanned.study_instance_uid,
+            scanned.values.get(PATIENT_ID, ""),
+            stored.digest,
         )
 
 
-def check_instance(order: StoreObject, custom: dict[int, str], head: memoryview, complete: bool) -> ScannedInstance:
+def check_instance(
+    order: StoreObject, custom: dict[int, str], head: memoryview, complete: bool
+) -> ScannedInstance:
     """Scan the data set's head and hold it against the command set (PS3.4 B.2.3: A900H if they disagree).
 
     Runs in a native thread.

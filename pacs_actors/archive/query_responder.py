@@ -1,8 +1,8 @@
 """Query responder: answers queries a page at a time.
 
-Receives FindMatches; owns nothing. Several responders serve one mailbox. The first page of a query waits until everything that was answered
-before it came is indexed, so that a C-FIND after a C-STORE always sees it. Who asks for the next page brings the cursor of the last one:
-nothing is kept between pages, so a peer that goes away leaves nothing behind.
+Receives FindMatches; owns nothing. Several responders serve one mailbox. The first page of a query waits until everything that
+was answered before it came is indexed, so that a C-FIND after a C-STORE always sees it. Who asks for the next page brings the
+cursor of the last one: nothing is kept between pages, so a peer that goes away leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -89,12 +89,20 @@ class QueryResponder:
         )
         encode = encoder.encode
         data_sets = [encode(row) for row in page.rows]
-        missing = set(page.unsupported) - {QUERY_RETRIEVE_LEVEL, SPECIFIC_CHARACTER_SET, RETRIEVE_AE_TITLE, INSTANCE_AVAILABILITY}
+        missing = set(page.unsupported) - {
+            QUERY_RETRIEVE_LEVEL,
+            SPECIFIC_CHARACTER_SET,
+            RETRIEVE_AE_TITLE,
+            INSTANCE_AVAILABILITY,
+        }
         return Matches(data_sets, page.after, bool(missing))
 
     def _constants(self, query: FindQuery) -> tuple[tuple[int, str], ...]:
         """What is the same in every answer (PS3.4 C.4.1.1.3.2: level and retrieve AE title are always there)."""
-        constants = [(QUERY_RETRIEVE_LEVEL, query.level.value), (RETRIEVE_AE_TITLE, self.settings.dicom.ae_title)]
+        constants = [
+            (QUERY_RETRIEVE_LEVEL, query.level.value),
+            (RETRIEVE_AE_TITLE, self.settings.dicom.ae_title),
+        ]
         if INSTANCE_AVAILABILITY in query.returns:
             constants.append((INSTANCE_AVAILABILITY, "ONLINE"))
         return tuple(constants)

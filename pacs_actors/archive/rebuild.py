@@ -72,7 +72,15 @@ async def rebuild(
         index: Mailbox[IndexMessage] = Mailbox("index", settings.storage.backlog)
         indexer = Indexer(settings.index, catalogue, store, progress, index)
         reader = RecoveryReader(
-            store.slots(), catalogue, store, progress, index, first_own_batch=0, debt=0, custom=custom, whole=True
+            store.slots(),
+            catalogue,
+            store,
+            progress,
+            index,
+            first_own_batch=0,
+            debt=0,
+            custom=custom,
+            whole=True,
         )
 
         async def telling() -> None:

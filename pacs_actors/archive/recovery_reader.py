@@ -1,7 +1,7 @@
 """Recovery reader: at a worker's start, finds what an earlier process stored and did not index.
 
-Sends IndexInstance for it; receives nothing. It reads the batch folders from the slot's mark on, skips what the index knows, checks each
-other object against its digest, and says when all is indexed. Images are accepted meanwhile; queries wait for it.
+Sends IndexInstance for it; receives nothing. It reads the batch folders from the slot's mark on, skips what the index knows,
+checks each other object against its digest, and says when all is indexed. Images are accepted meanwhile; queries wait for it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,13 @@ class RecoveryReader:
         custom: dict[int, str],
         whole: bool = False,
     ) -> None:
-        self.slots, self.catalogue, self.store, self.progress, self.index = tuple(slots), catalogue, store, progress, index
+        self.slots, self.catalogue, self.store, self.progress, self.index = (
+            tuple(slots),
+            catalogue,
+            store,
+            progress,
+            index,
+        )
         self.first_own_batch, self.debt, self.custom, self.whole = first_own_batch, debt, custom, whole
         self.recovered = self.damaged = self.unreadable = 0
 

@@ -82,7 +82,9 @@ class AccessPolicy(Struct, frozen=True):
     promiscuous: bool
     known: Mapping[str, KnownAe]
 
-    def admit(self, calling: str, called: str, address: str, certificate_names: tuple[str, ...] | None) -> Grant | Turned:
+    def admit(
+        self, calling: str, called: str, address: str, certificate_names: tuple[str, ...] | None
+    ) -> Grant | Turned:
         """Decide on an association request.
 
         address:            the peer's, as text

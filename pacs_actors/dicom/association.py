@@ -61,8 +61,16 @@ class Association:
     doing:                                     what it is at, for the status page
     """
 
-    def __init__(self, wire: Wire, address: str, facilities: Facilities, services: Mapping[int, Service], place: int) -> None:
-        self.wire, self.address, self.facilities, self.services, self.place = wire, address, facilities, services, place
+    def __init__(
+        self, wire: Wire, address: str, facilities: Facilities, services: Mapping[int, Service], place: int
+    ) -> None:
+        self.wire, self.address, self.facilities, self.services, self.place = (
+            wire,
+            address,
+            facilities,
+            services,
+            place,
+        )
         settings = facilities.settings.dicom
         self.upper_layer = UpperLayer(Side.ACCEPTOR)
         self.link = DicomLink(
@@ -79,7 +87,9 @@ class Association:
         self.doing = "connecting"
         self.began = trio.current_time()
         self.requests = self.stored = 0
-        self.transfers: Counter[tuple[str, str]] = Counter()  # instances stored, by study and patient, for the audit
+        self.transfers: Counter[tuple[str, str]] = (
+            Counter()
+        )  # instances stored, by study and patient, for the audit
         self.draining = False
         self._idle_scope: trio.CancelScope | None = None
         self._interjections: deque[_Interjection] = deque()
@@ -112,7 +122,9 @@ class Association:
             linger_s = _LINGER_S
             logs.debug("association_released", calling=self.calling_ae, address=self.address)
         except Aborted as abort:
-            logs.event("association_aborted", calling=self.calling_ae, address=self.address, reason=abort.reason)
+            logs.event(
+                "association_aborted", calling=self.calling_ae, address=self.address, reason=abort.reason
+            )
         except PeerError as error:
             logs.warning("peer_error", calling=self.calling_ae, address=self.address, why=str(error))
             await self._abort(error)
@@ -168,7 +180,13 @@ class Association:
             self.upper_layer.fire(Event.REJECT)
             why = answer.why if isinstance(answer, Turned) else "refused by negotiation"
             await self.facilities.audit.association_rejected(self, why)
-            logs.event("association_rejected", calling=self.calling_ae, called=self.called_ae, address=self.address, why=why)
+            logs.event(
+                "association_rejected",
+                calling=self.calling_ae,
+                called=self.called_ae,
+                address=self.address,
+                why=why,
+            )
             await self.link.send_pdu(AssociateReject(answer.result, answer.source, answer.reason))
             return False
         accept, self.negotiated, self.grant = answer

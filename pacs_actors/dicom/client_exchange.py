@@ -7,7 +7,6 @@ it could not be told from what was expected. Peers may send requests of their ow
 from __future__ import annotations
 
 import contextlib
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final, Protocol
 
@@ -29,7 +28,6 @@ from protocols.ul.negotiation import Context, Negotiated
 _CANCELLABLE: Final = (CommandField.C_FIND_RQ, CommandField.C_MOVE_RQ, CommandField.C_GET_RQ)
 _LAST_MESSAGE_ID: Final = 0xFFFF
 _LAST_WORDS_WITHIN_S: Final = 0.5
-_QUICK_ACKNOWLEDGEMENT: Final[int | None] = getattr(socket, "TCP_QUICKACK", None)  # Linux only
 
 Handler = Callable[[Incoming], Awaitable[None]]
 
@@ -182,19 +180,10 @@ class Exchange:
         wait_s = self.timeouts.response
         if self._cancel_deadline is not None:
             wait_s = max(0.0, self._cancel_deadline - now)
-        self._acknowledge_at_once()
+        self.link.wire.acknowledge_at_once()
         with trio.CancelScope(deadline=now + wait_s) as self._patience:
             return await self.link.receive_message()
         raise PeerSilent(f"no response within {wait_s:g} s")
-
-    def _acknowledge_at_once(self) -> None:
-        """Many peers write a response in two pieces and wait for our acknowledgement of the first (Nagle).
-
-        Without this each of their responses takes the 40 ms of a delayed acknowledgement. What we send ends it.
-        """
-        if _QUICK_ACKNOWLEDGEMENT is not None:
-            with contextlib.suppress(OSError):
-                self.link.wire.sock.setsockopt(socket.IPPROTO_TCP, _QUICK_ACKNOWLEDGEMENT, 1)
 
     def _check_response(self, response: Command) -> None:
         expected = self._outstanding[1] if self._outstanding is not None else None

@@ -1,8 +1,8 @@
 """Commitment agent: checks what peers want committed, and reports to them, however long that takes.
 
-Receives a wake-up when a request was written to the table ``commitment_requests``; finds the others there itself, so a restart between
-request and report loses nothing. A report goes out on a new association to the AE that asked; when that cannot be reached, on the association
-on which it asked, if that is still open; else later again.
+Receives a wake-up when a request was written to the table ``commitment_requests``; finds the others there itself, so a restart
+between request and report loses nothing. A report goes out on a new association to the AE that asked; when that cannot be
+reached, on the association on which it asked, if that is still open; else later again.
 """
 
 from __future__ import annotations
@@ -104,14 +104,25 @@ class CommitmentAgent:
                 raise Unavailable("the report was not answered in time")
             await self.book.reported(request.number)
             self._asked.pop(request.number, None)
-            logs.event("commitment_reported", requester=request.requester, committed=len(result.committed), failed=len(result.failed))
+            logs.event(
+                "commitment_reported",
+                requester=request.requester,
+                committed=len(result.committed),
+                failed=len(result.failed),
+            )
         except (PacsError, OSError) as failure:
             await self._put_off(request, failure)
 
     async def _put_off(self, request: DueRequest, failure: Exception) -> None:
         wait_s = min(_FIRST_RETRY_S * 2**request.attempts, _LONGEST_RETRY_S)
         given_up = request.attempts + 1 >= _MOST_ATTEMPTS
-        logs.warning("commitment_put_off", requester=request.requester, why=str(failure), wait_s=wait_s, given_up=given_up)
+        logs.warning(
+            "commitment_put_off",
+            requester=request.requester,
+            why=str(failure),
+            wait_s=wait_s,
+            given_up=given_up,
+        )
         try:
             await self.book.put_off(request.number, wait_s, given_up=given_up)
         except Unavailable:
@@ -163,7 +174,9 @@ class CommitmentAgent:
                     destination.port,
                     called=destination.ae_title,
                     calling=self.facilities.settings.dicom.ae_title,
-                    contexts=[Proposal(STORAGE_COMMITMENT_PUSH_MODEL, NETWORK_SYNTAXES, Role(scu=False, scp=True))],
+                    contexts=[
+                        Proposal(STORAGE_COMMITMENT_PUSH_MODEL, NETWORK_SYNTAXES, Role(scu=False, scp=True))
+                    ],
                     tls=client_context(self.facilities.settings.tls) if destination.tls else None,
                     max_pdu_bytes=self.facilities.settings.dicom.max_pdu_bytes,
                     timeouts=_TIMEOUTS,
@@ -197,12 +210,19 @@ class CommitmentAgent:
         self, asked: Asked, request: DueRequest, result: CommitmentResult
     ) -> Callable[[], Awaitable[None]]:
         async def report() -> None:
-            await self._exchange(asked.association.link, asked.context_id, asked.transfer_syntax_uid, request, result)
+            await self._exchange(
+                asked.association.link, asked.context_id, asked.transfer_syntax_uid, request, result
+            )
 
         return report
 
     async def _exchange(
-        self, link: DicomLink, context_id: int, transfer_syntax_uid: str, request: DueRequest, result: CommitmentResult
+        self,
+        link: DicomLink,
+        context_id: int,
+        transfer_syntax_uid: str,
+        request: DueRequest,
+        result: CommitmentResult,
     ) -> None:
         """One N-EVENT-REPORT and its answer (PS3.4 J.3.3). raises: ReportRefused besides what the link raises"""
         retrieve_ae = self.facilities.settings.dicom.ae_title

@@ -53,7 +53,12 @@ class Facilities:
     ) -> None:
         self.settings, self.page, self.store, self.catalogue = settings, page, store, catalogue
         self.progress, self.audit, self.ingest, self.queries = progress, audit, ingest, queries
-        self.access, self.native, self.send_buffers, self.transcoder = access, native, send_buffers, transcoder
+        self.access, self.native, self.send_buffers, self.transcoder = (
+            access,
+            native,
+            send_buffers,
+            transcoder,
+        )
         self.storage_classes = frozenset(
             {*sop_classes.STORAGE, *sop_classes.RETIRED_STORAGE, *settings.dicom.private_storage_classes}
         )
@@ -64,7 +69,10 @@ class Facilities:
         """Decide on an association request: who it is, what it may, what both ends can do."""
         limit = self.settings.dicom
         grant = self.access().admit(
-            request.calling_ae, request.called_ae, address, certificate_names if self.settings.tls.client_ca else None
+            request.calling_ae,
+            request.called_ae,
+            address,
+            certificate_names if self.settings.tls.client_ca else None,
         )
         if isinstance(grant, Turned):
             # Negotiation knows better reasons for a broken request than an unknown name.
@@ -85,7 +93,11 @@ class Facilities:
         verdict = answer(request, policy)
         if isinstance(verdict, AssociateReject):
             return verdict
-        return verdict, interpret(request, verdict, side=Side.ACCEPTOR, max_pdu_bytes=limit.max_pdu_bytes), grant
+        return (
+            verdict,
+            interpret(request, verdict, side=Side.ACCEPTOR, max_pdu_bytes=limit.max_pdu_bytes),
+            grant,
+        )
 
     def _service(self, grant: Grant, uid: str) -> Service | None:
         """What we do with an abstract syntax for a peer that has this grant."""

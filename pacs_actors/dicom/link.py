@@ -73,7 +73,9 @@ class DicomLink:
     peer_max_pdu_bytes: what the peer takes
     """
 
-    def __init__(self, wire: Wire, upper_layer: UpperLayer, *, max_pdu_bytes: int, minimum_rate_bytes_s: int = 0) -> None:
+    def __init__(
+        self, wire: Wire, upper_layer: UpperLayer, *, max_pdu_bytes: int, minimum_rate_bytes_s: int = 0
+    ) -> None:
         self.wire, self.upper_layer = wire, upper_layer
         self.max_pdu_bytes, self.minimum_rate_bytes_s = max_pdu_bytes, minimum_rate_bytes_s
         self.peer_max_pdu_bytes = 16384
@@ -103,7 +105,9 @@ class DicomLink:
             if not self._pdv_left:
                 await self._next_fragment()
             if not self._pdv_flags & 1:
-                raise PeerError("a data set before its command set", section="PS3.8 annex E.2", abort_reason=2)
+                raise PeerError(
+                    "a data set before its command set", section="PS3.8 annex E.2", abort_reason=2
+                )
             if context_id < 0:
                 context_id = self._pdv_context
             elif self._pdv_context != context_id:
@@ -118,7 +122,9 @@ class DicomLink:
             if last:
                 return Incoming(context_id, decode_command(command))
 
-    async def receive_identifier(self, context_id: int, *, limit_bytes: int = LARGEST_IDENTIFIER_BYTES) -> bytes:
+    async def receive_identifier(
+        self, context_id: int, *, limit_bytes: int = LARGEST_IDENTIFIER_BYTES
+    ) -> bytes:
         """The data set that follows a command, in one piece: for identifiers, not for images."""
         # Never a list of fragments: many small ones take several times the room of what is in them.
         data_set = bytearray()
@@ -234,18 +240,28 @@ class DicomLink:
         length, self._pdv_context, self._pdv_flags = PDV_HEADER.unpack_from(self._control, self._start)
         self._start += 6
         if not 2 <= length <= self._pdu_left - 4:
-            raise PeerError(f"a fragment of {length} bytes in a PDU that has {self._pdu_left - 4}", section="PS3.8 9.3.5.1", abort_reason=6)
+            raise PeerError(
+                f"a fragment of {length} bytes in a PDU that has {self._pdu_left - 4}",
+                section="PS3.8 9.3.5.1",
+                abort_reason=6,
+            )
         self._pdv_left = length - 2
         self._pdu_left -= length + 4
         if self.negotiated is None or self._pdv_context not in self.negotiated.contexts:
-            raise PeerError(f"presentation context {self._pdv_context} was not accepted", section="PS3.8 9.3.5.1", abort_reason=6)
+            raise PeerError(
+                f"presentation context {self._pdv_context} was not accepted",
+                section="PS3.8 9.3.5.1",
+                abort_reason=6,
+            )
 
     async def _control_pdu(self) -> None:
         """A PDU other than P-DATA inside an association: release, abort, or nonsense, which is refused from its header."""
         kind, length = PDU_HEADER.unpack_from(self._control, self._start)
         check_header(kind, length, 0)
         if kind not in (PduType.RELEASE_REQUEST, PduType.ABORT):
-            raise PeerError(f"PDU type {kind:02X}H was not expected", section="PS3.8 table 9-10", abort_reason=2)
+            raise PeerError(
+                f"PDU type {kind:02X}H was not expected", section="PS3.8 table 9-10", abort_reason=2
+            )
         kind, body = await self.receive_control()
         self.upper_layer.received(kind)
         pdu = decode(kind, body)
@@ -255,9 +271,13 @@ class DicomLink:
 
     def _check_data_fragment(self, context_id: int) -> None:
         if self._pdv_flags & 1:
-            raise PeerError("a command set where a data set was announced", section="PS3.8 annex E.2", abort_reason=2)
+            raise PeerError(
+                "a command set where a data set was announced", section="PS3.8 annex E.2", abort_reason=2
+            )
         if self._pdv_context != context_id:
-            raise PeerError("a data set in another context than its command", section="PS3.8 annex E.2", abort_reason=6)
+            raise PeerError(
+                "a data set in another context than its command", section="PS3.8 annex E.2", abort_reason=6
+            )
 
     async def _take_fragment(self) -> bytes:
         """The rest of the current fragment, copied: command sets and identifiers only."""
@@ -289,7 +309,11 @@ class DicomLink:
             self._start += taken
         else:
             want = min(self._pdv_left, room)
-            ahead = _AHEAD if want == self._pdv_left and not last and not self._pdu_left and room - want >= _AHEAD else 0
+            ahead = (
+                _AHEAD
+                if want == self._pdv_left and not last and not self._pdu_left and room - want >= _AHEAD
+                else 0
+            )
             got = self.wire.receive_nowait(view[position : position + want + ahead])
             if got < 0:
                 await self._wait_payload(sink)

@@ -29,7 +29,12 @@ class Listener:
     """associations: those open now, for the status page."""
 
     def __init__(
-        self, sock: socket.socket, facilities: Facilities, services: Mapping[int, Service], *, tls: ssl.SSLContext | None = None
+        self,
+        sock: socket.socket,
+        facilities: Facilities,
+        services: Mapping[int, Service],
+        *,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.sock, self.facilities, self.services, self.tls = sock, facilities, services, tls
         self.sock.setblocking(False)
@@ -62,7 +67,10 @@ class Listener:
         page = self.facilities.page
         if page.slot is not None and page.workers > 1:
             own = page.associations(page.slot)
-            if any(page.associations(slot) < own and page.state(slot) == ACCEPTING for slot in range(page.workers)):
+            if any(
+                page.associations(slot) < own and page.state(slot) == ACCEPTING
+                for slot in range(page.workers)
+            ):
                 await trio.sleep(_YIELD_S)
         try:
             accepted, peer = self.sock.accept()

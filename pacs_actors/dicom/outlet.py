@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from types import TracebackType
 
 from pacs_actors.archive.catalogue import LocatedInstance
-from pacs_actors.archive.objects.keys import ObjectMissing
 from pacs_actors.dicom.access import KnownAe
 from pacs_actors.dicom.client_association import Timeouts, abort, open_link, release
 from pacs_actors.dicom.client_proposals import Proposal
@@ -51,7 +50,13 @@ class Outlet:
         answered_message_id: int | None = None,
         own: bool = False,
     ) -> None:
-        self.link, self.facilities, self.name, self.originator, self.own = link, facilities, name, originator, own
+        self.link, self.facilities, self.name, self.originator, self.own = (
+            link,
+            facilities,
+            name,
+            originator,
+            own,
+        )
         self.answered_message_id = answered_message_id
         self.cancel_asked = False
         self._preferred = tuple(preferred)
@@ -85,7 +90,9 @@ class Outlet:
         try:
             context, outgoing = await self._choose(instance)
         except PacsError as failure:
-            logs.warning("sub_operation_failed", uid=instance.sop_instance_uid, to=self.name, why=str(failure))
+            logs.warning(
+                "sub_operation_failed", uid=instance.sop_instance_uid, to=self.name, why=str(failure)
+            )
             return NO_CONTEXT
         try:
             await self._sender.prepare(outgoing, context.context_id)
@@ -107,7 +114,9 @@ class Outlet:
         if stored is not None and wanted in (None, instance.transfer_syntax_uid):
             fd = self.facilities.store.open_fd(instance.key)
             length = instance.size_bytes - instance.data_offset
-            return stored, Outgoing(fd, instance.data_offset, length, instance.sop_class_uid, instance.sop_instance_uid)
+            return stored, Outgoing(
+                fd, instance.data_offset, length, instance.sop_class_uid, instance.sop_instance_uid
+            )
         order = [uid for uid in (wanted, *UNCOMPRESSED) if uid is not None and uid in contexts]
         if not order:
             raise NotAccepted(f"{self.name} does not take {instance.transfer_syntax_uid}")
@@ -121,6 +130,7 @@ class Outlet:
         return contexts[order[0]], Outgoing(fd, 0, length, instance.sop_class_uid, instance.sop_instance_uid)
 
     async def _receive_status(self) -> int:
+        self.link.wire.acknowledge_at_once()
         while True:
             incoming = await self.link.receive_message()
             command = incoming.command
@@ -135,7 +145,11 @@ class Outlet:
 
 
 async def open_outlet(
-    facilities: Facilities, destination: KnownAe, located: Sequence[LocatedInstance], *, originator: tuple[str, int]
+    facilities: Facilities,
+    destination: KnownAe,
+    located: Sequence[LocatedInstance],
+    *,
+    originator: tuple[str, int],
 ) -> Outlet:
     """An association of our own to a destination, with contexts for all that is to be sent.
 

@@ -74,7 +74,9 @@ class ObjectSender:
             self._arena = await self.buffers.acquire()
         await self._fill(prepared, self._arena.view, context_id)
 
-    async def send(self, context_id: int, message_id: int, *, originator: tuple[str, int] | None = None) -> None:
+    async def send(
+        self, context_id: int, message_id: int, *, originator: tuple[str, int] | None = None
+    ) -> None:
         """Send the prepared object. The caller receives the response.
 
         originator:  of a C-MOVE: the requester's AE title and message ID

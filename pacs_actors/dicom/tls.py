@@ -54,7 +54,9 @@ def _load_own(context: ssl.SSLContext, settings: TlsSettings) -> None:
     try:
         context.load_cert_chain(settings.certificate, settings.key)
     except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"tls.certificate: cannot use {settings.certificate} with {settings.key}: {error}") from error
+        raise ConfigError(
+            f"tls.certificate: cannot use {settings.certificate} with {settings.key}: {error}"
+        ) from error
 
 
 def _load_authorities(context: ssl.SSLContext, file: str, key: str) -> None:

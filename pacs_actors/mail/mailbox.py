@@ -64,7 +64,14 @@ class Mailbox(Generic[M]):
     def statistics(self) -> MailboxStatistics:
         wait_ms, self._longest_wait_s = self._longest_wait_s * 1e3, 0.0
         return MailboxStatistics(
-            self.name, self.depth, self.capacity, self._told, self._served, self._refused, self._crashed, round(wait_ms, 1)
+            self.name,
+            self.depth,
+            self.capacity,
+            self._told,
+            self._served,
+            self._refused,
+            self._crashed,
+            round(wait_ms, 1),
         )
 
     async def tell(self, message: M) -> Envelope[M]:
@@ -125,7 +132,9 @@ class Mailbox(Generic[M]):
                 envelope.answer = outcome.Error(refusal)
                 self._refused += 1
                 crashed = False
-                logs.debug("refused", mailbox=self.name, message=type(envelope.message).__name__, why=str(refusal))
+                logs.debug(
+                    "refused", mailbox=self.name, message=type(envelope.message).__name__, why=str(refusal)
+                )
             finally:
                 self._crashed += crashed
                 envelope.answered.set()

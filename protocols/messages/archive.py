@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec import field
+
 from protocols.dataset.record import IndexEntry
 from protocols.messages import Ask, Message
 
@@ -64,4 +66,4 @@ class AuditEvent(Message, frozen=True):
     address: str = ""
     patient_id: str = ""
     uids: tuple[str, ...] = ()
-    details: dict[str, str | int] = {}
+    details: dict[str, str | int] = field(default_factory=dict)

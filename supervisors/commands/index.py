@@ -21,7 +21,9 @@ def register(commands: Commands) -> None:
         "server runs and while it does not, also when the database folder is gone. It can be interrupted and run again. "
         "Example: pacs-actors index rebuild --data pacs-data",
     )
-    rebuild.add_argument("--from-scratch", action="store_true", help="empty the index first (the server must not run)")
+    rebuild.add_argument(
+        "--from-scratch", action="store_true", help="empty the index first (the server must not run)"
+    )
     add_json_option(rebuild)
     rebuild.later = add_settings_options
     rebuild.set_defaults(run=run_rebuild)

@@ -51,6 +51,7 @@ def serve(link: socket.socket, *, memory_bytes: int, idle_s: float) -> None:
                 os.close(fd)
         with suppress(BrokenPipeError):
             link.send(encode(answer))
+        # Failures hold on to the mapped object through their tracebacks.
         gc.collect()
 
 
@@ -80,6 +81,8 @@ def _answer(job: Job, descriptors: list[int], memory_bytes: int) -> Answer:
 def main() -> None:
     parent, memory_bytes, idle_s = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
     renounce(parent)
+    # What was imported lives as long as we do: collecting it anew after every job would take longer than most jobs.
+    gc.freeze()
     with socket.socket(fileno=0) as link:
         serve(link, memory_bytes=memory_bytes, idle_s=idle_s)
 

@@ -27,7 +27,9 @@ async def serve(association: Association, incoming: Incoming) -> None:
     command, context, facilities = incoming.command, association.context(incoming), association.facilities
     data = b""
     if command.has_data_set:
-        data = await association.link.receive_identifier(incoming.context_id, limit_bytes=_LARGEST_REQUEST_BYTES)
+        data = await association.link.receive_identifier(
+            incoming.context_id, limit_bytes=_LARGEST_REQUEST_BYTES
+        )
     refusal = _refusal(association, incoming)
     if refusal is None and not data:
         refusal = MISSING_ATTRIBUTE, "no action information"

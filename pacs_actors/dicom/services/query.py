@@ -102,7 +102,9 @@ async def _cancelled(association: Association, incoming: Incoming) -> bool:
     while association.link.pending_message():
         other = (await association.link.receive_message()).command
         if other.command_field != CommandField.C_CANCEL_RQ:
-            raise PeerError("a request while another is being served", section="PS3.7 D.3.3.3", abort_reason=2)
+            raise PeerError(
+                "a request while another is being served", section="PS3.7 D.3.3.3", abort_reason=2
+            )
         if other.message_id_responded_to == incoming.command.message_id:
             return True
     return False
@@ -113,7 +115,9 @@ async def _audit(association: Association, identifier: Identifier | None, status
     details: dict[str, str | int] = {"status": f"{status:04X}"}
     if identifier is not None:
         asked = [tag for tag, value in identifier.keys.items() if value]
-        details["keys"] = " ".join(BY_TAG[tag].keyword if tag in BY_TAG else f"{tag:08X}" for tag in asked[:32])
+        details["keys"] = " ".join(
+            BY_TAG[tag].keyword if tag in BY_TAG else f"{tag:08X}" for tag in asked[:32]
+        )
         for tag in (0x00100020, 0x00080050, 0x0020000D):
             if identifier.keys.get(tag):
                 details[BY_TAG[tag].keyword] = identifier.keys[tag][:200]

@@ -1,7 +1,8 @@
 """Retrieval as SCP: C-GET and C-MOVE (PS3.4 C.4.2, C.4.3).
 
-Both find the instances, then send them one C-STORE sub-operation after the other: C-GET on the association that asked, C-MOVE on one of
-our own to a known AE. Pending responses tell how far it is, about twice a second. A C-CANCEL is heeded between two sub-operations.
+Both find the instances, then send them one C-STORE sub-operation after the other: C-GET on the association that asked, C-MOVE
+on one of our own to a known AE. Pending responses tell how far it is, about twice a second. A C-CANCEL is heeded between two
+sub-operations.
 """
 
 from __future__ import annotations
@@ -54,7 +55,9 @@ class Retrieval:
     cancelled: the peer asked to stop
     """
 
-    def __init__(self, association: Association, incoming: Incoming, located: Sequence[LocatedInstance]) -> None:
+    def __init__(
+        self, association: Association, incoming: Incoming, located: Sequence[LocatedInstance]
+    ) -> None:
         self.association, self.incoming, self.located = association, incoming, located
         self.counts = SubOperations(len(located))
         self.response_field = incoming.command.command_field | 0x8000
@@ -88,10 +91,7 @@ class Retrieval:
     async def finish(self) -> None:
         """The final response, with the list of what failed."""
         counts = self.counts
-        if self.cancelled and counts.remaining:
-            status = CANCELLED
-        else:
-            status = counts.final_status()
+        status = CANCELLED if self.cancelled and counts.remaining else counts.final_status()
         await self._respond(status)
         outcome = "success" if not counts.failed else "warning" if counts.completed else "failure"
         how = "retrieve" if self.incoming.command.command_field == CommandField.C_GET_RQ else "move"
@@ -145,7 +145,9 @@ async def serve_move(association: Association, incoming: Incoming) -> None:
     destination = facilities.access().destination(name)
     if destination is None or not association.grant.allows_destination(name):
         why = "move destination unknown" if destination is None else "move destination not allowed"
-        await facilities.audit.retrieved(association, "move", (), {"destination": name[:16], "why": why}, "refused")
+        await facilities.audit.retrieved(
+            association, "move", (), {"destination": name[:16], "why": why}, "refused"
+        )
         await association.respond(incoming, MOVE_DESTINATION_UNKNOWN, comment=why)
         return
     retrieval = Retrieval(association, incoming, located)
@@ -161,7 +163,10 @@ async def _move(retrieval: Retrieval, destination: KnownAe) -> None:
     association, command = retrieval.association, retrieval.incoming.command
     try:
         outlet = await open_outlet(
-            association.facilities, destination, retrieval.located, originator=(association.calling_ae, command.message_id or 0)
+            association.facilities,
+            destination,
+            retrieval.located,
+            originator=(association.calling_ae, command.message_id or 0),
         )
     except PacsError as failure:
         logs.warning("move_destination_failed", to=destination.ae_title, why=str(failure))
@@ -180,7 +185,9 @@ async def _watch_for_cancel(retrieval: Retrieval) -> None:
         if incoming.command.command_field == CommandField.C_CANCEL_RQ:
             retrieval.cancelled = True
         else:
-            raise PeerError("a request while another is being served", section="PS3.7 D.3.3.3", abort_reason=2)
+            raise PeerError(
+                "a request while another is being served", section="PS3.7 D.3.3.3", abort_reason=2
+            )
 
 
 async def _begin(

@@ -36,12 +36,12 @@ async def serve(association: Association, incoming: Incoming) -> None:
         await association.facilities.audit.store_refused(association, sop_instance_uid, refusal[1])
         await association.respond(incoming, refusal[0], comment=refusal[1])
         return
-    status, comment = await _store(association, incoming, sop_class_uid, sop_instance_uid, context.transfer_syntax)
+    status, comment = await _store(
+        association, incoming, sop_class_uid, sop_instance_uid, context.transfer_syntax
+    )
     if status == SUCCESS:
         association.stored += 1
-        await association.link.send_message(
-            incoming.context_id, store_response(command, status)
-        )
+        await association.link.send_message(incoming.context_id, store_response(command, status))
     else:
         logs.warning("store_refused", uid=sop_instance_uid, status=f"{status:04X}", why=comment)
         await association.facilities.audit.store_refused(association, sop_instance_uid, comment)
@@ -67,7 +67,11 @@ def is_uid(text: str) -> bool:
 
 
 async def _store(
-    association: Association, incoming: Incoming, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str
+    association: Association,
+    incoming: Incoming,
+    sop_class_uid: str,
+    sop_instance_uid: str,
+    transfer_syntax_uid: str,
 ) -> tuple[int, str]:
     """Receive and store one object: the status to answer, and why if it is not success."""
     facilities, link = association.facilities, association.link
@@ -82,7 +86,12 @@ async def _store(
             )
             received = True
             order = StoreObject(
-                staging, sop_class_uid, sop_instance_uid, transfer_syntax_uid, association.calling_ae, association.address
+                staging,
+                sop_class_uid,
+                sop_instance_uid,
+                transfer_syntax_uid,
+                association.calling_ae,
+                association.address,
             )
             done = await facilities.ingest.ask(order, within_s=_WRITE_WITHIN_S)
             association.transfers[done.study_instance_uid, done.patient_id] += 1
@@ -94,4 +103,3 @@ async def _store(
     if not received:
         await link.skip_data_set(incoming.context_id)
     return status, comment
-
