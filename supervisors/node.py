@@ -25,7 +25,7 @@ from protocols.errors import ConfigError
 from supervisors.child_process import wait_exit
 from supervisors.orders import WorkerOrders
 from supervisors.postgres import EmbeddedPostgres
-from supervisors.supervisor import Child, RestartLimit, keep_alive
+from supervisors.supervisor import Child, RestartLimit, RestartsExhausted, keep_alive
 
 _BACKLOG = 1024
 _LOCK_WAIT_S = 15.0
@@ -235,15 +235,22 @@ def own_data_folder(data: Path) -> Iterator[int]:
 
 
 def serve(settings: Settings) -> int:
-    """Run a node until SIGTERM or SIGINT; its exit code."""
+    """Run a node until SIGTERM or SIGINT; its exit code, 1 when a worker falls too often."""
     logs.configure(settings.server.log_level, "parent")
+    code = 1
     try:
-        return trio.run(Node(settings).run)
+        code = trio.run(Node(settings).run)
     except* ConfigError as group:
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        raise error from None
+        raise _innermost(group) from None
+    except* RestartsExhausted as group:
+        logs.error("node_gives_up", why=str(_innermost(group)))
+    return code
+
+
+def _innermost(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 __all__ = ["Node", "serve"]

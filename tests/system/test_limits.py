@@ -200,8 +200,8 @@ def test_dawdlers_are_closed_and_leave_nothing(limited_server: Server) -> None:
     with peers(len(cases) + 1, port, lambda number: f"127.0.0.{2 + number % 3}") as ours:
         for number, peer in enumerate(ours):
             peer.established(calling=f"SLOW{number}")
-        # Halfway through an object, more than a buffer of which is on the disk: 1.2 MB buy a long time at the minimum rate, so it is
-        # the silence that ends this one.
+        # Halfway through an object, more than a buffer of which is on the disk: 1.2 MB buy a long time at the minimum rate, so
+        # it is the silence that ends this one.
         ours[-1].send(store + data_pdu(bytes(60_000), last=False) * 20)
         with ThreadPoolExecutor(len(cases)) as pool:
             waiting = [
