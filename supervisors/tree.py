@@ -79,7 +79,7 @@ class WorkerTree:
         async with (
             LocalObjectStore(Path(settings.server.data), slot, settings.storage) as store,
             Database(self.orders.dsn, settings.database) as database,
-            Transcoder() as transcoder,
+            Transcoder(folder=Path(settings.server.data) / "tmp") as transcoder,
             trio.open_nursery() as nursery,
         ):
             self._plant(store, database, transcoder, debt)

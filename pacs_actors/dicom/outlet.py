@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from types import TracebackType
 
 from pacs_actors.archive.catalogue import LocatedInstance
+from pacs_actors.archive.transcoder import convertible
 from pacs_actors.dicom.access import KnownAe
 from pacs_actors.dicom.client_association import Timeouts, abort, open_link, release
 from pacs_actors.dicom.client_proposals import Proposal
@@ -89,6 +90,9 @@ class Outlet:
         """
         try:
             context, outgoing = await self._choose(instance)
+        except OSError as failure:
+            logs.error("object_unreadable", key=instance.key, why=str(failure))
+            return PROCESSING_FAILURE
         except PacsError as failure:
             logs.warning(
                 "sub_operation_failed", uid=instance.sop_instance_uid, to=self.name, why=str(failure)
@@ -117,7 +121,11 @@ class Outlet:
             return stored, Outgoing(
                 fd, instance.data_offset, length, instance.sop_class_uid, instance.sop_instance_uid
             )
-        order = [uid for uid in (wanted, *UNCOMPRESSED) if uid is not None and uid in contexts]
+        order = [
+            uid
+            for uid in (wanted, *UNCOMPRESSED)
+            if uid is not None and uid in contexts and convertible(instance.transfer_syntax_uid, uid)
+        ]
         if not order:
             raise NotAccepted(f"{self.name} does not take {instance.transfer_syntax_uid}")
         fd, length = await self.facilities.transcoder.convert(
