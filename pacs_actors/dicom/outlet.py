@@ -113,29 +113,27 @@ class Outlet:
         contexts = self._contexts.get(instance.sop_class_uid, {})
         if not contexts:
             raise NotAccepted(f"{self.name} takes no {instance.sop_class_uid}")
-        wanted = next((uid for uid in self._preferred if uid in contexts), None)
-        stored = contexts.get(instance.transfer_syntax_uid)
-        if stored is not None and wanted in (None, instance.transfer_syntax_uid):
+        source = instance.transfer_syntax_uid
+        feasible = [uid for uid in contexts if uid == source or convertible(source, uid)]
+        wanted = next((uid for uid in self._preferred if uid in feasible), None)
+        stored = contexts.get(source)
+        if stored is not None and wanted in (None, source):
             fd = self.facilities.store.open_fd(instance.key)
             length = instance.size_bytes - instance.data_offset
             return stored, Outgoing(
                 fd, instance.data_offset, length, instance.sop_class_uid, instance.sop_instance_uid
             )
-        order = [
-            uid
-            for uid in (wanted, *UNCOMPRESSED)
-            if uid is not None and uid in contexts and convertible(instance.transfer_syntax_uid, uid)
-        ]
-        if not order:
-            raise NotAccepted(f"{self.name} does not take {instance.transfer_syntax_uid}")
+        target = wanted or next((uid for uid in UNCOMPRESSED if uid in feasible), None)
+        if target is None:
+            raise NotAccepted(f"{self.name} does not take {source}")
         fd, length = await self.facilities.transcoder.convert(
             self.facilities.store.open_fd(instance.key),
             offset=instance.data_offset,
             length=instance.size_bytes - instance.data_offset,
-            source=instance.transfer_syntax_uid,
-            target=order[0],
+            source=source,
+            target=target,
         )
-        return contexts[order[0]], Outgoing(fd, 0, length, instance.sop_class_uid, instance.sop_instance_uid)
+        return contexts[target], Outgoing(fd, 0, length, instance.sop_class_uid, instance.sop_instance_uid)
 
     async def _receive_status(self) -> int:
         self.link.wire.acknowledge_at_once()
