@@ -157,7 +157,8 @@ class _Reader:
                 continue
             value = self._raw[element.start : element.stop]
             if vr in TEXT_VRS:
-                text = decode_text(value, vr, character_set)
+                # The identifier as a whole is bounded; a list of failed UIDs must not be cut.
+                text = decode_text(value, vr, character_set, len(value))
             elif vr in NUMBER_FORMATS or vr == "AT":
                 text = binary_text(value, vr, self._encoding)
             else:

@@ -35,6 +35,12 @@ class RawPeer:
         self.sock.connect(("127.0.0.1", server.dicom_port))
         self.contexts: dict[str, int] = {}
 
+    def __enter__(self) -> RawPeer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     # -- association ---------------------------------------------------------------------------------------------------------
     def association_request(self, *abstract_syntaxes: str) -> bytes:
         self._ask = request(

@@ -53,6 +53,7 @@ class Retrieval:
     """One C-GET or C-MOVE request at work.
 
     cancelled: the peer asked to stop
+    ended:     what ended the association that asked, while a C-MOVE was going on elsewhere
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Retrieval:
         self.counts = SubOperations(len(located))
         self.response_field = incoming.command.command_field | 0x8000
         self.cancelled = False
+        self.ended: PacsError | None = None
         self._told_at = trio.current_time()
 
     async def run(self, outlet: Outlet) -> None:
@@ -152,10 +154,12 @@ async def serve_move(association: Association, incoming: Incoming) -> None:
         return
     retrieval = Retrieval(association, incoming, located)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_watch_for_cancel, retrieval)
+        nursery.start_soon(_watch_asker, retrieval, nursery.cancel_scope)
         if located:
             await _move(retrieval, destination)
         nursery.cancel_scope.cancel()
+    if retrieval.ended is not None:
+        raise retrieval.ended
     await retrieval.finish()
 
 
@@ -176,18 +180,28 @@ async def _move(retrieval: Retrieval, destination: KnownAe) -> None:
         await retrieval.run(outlet)
 
 
+async def _watch_asker(retrieval: Retrieval, move: trio.CancelScope) -> None:
+    """While a C-MOVE goes on elsewhere, the association that asked may say C-CANCEL, or end: that stops the move."""
+    try:
+        await _watch_for_cancel(retrieval)
+    except PacsError as ended:
+        # Not raised here: the nursery would wrap it, and the association would take it for a bug of ours.
+        retrieval.ended = ended
+        move.cancel()
+
+
 async def _watch_for_cancel(retrieval: Retrieval) -> None:
-    """While a C-MOVE goes on elsewhere, the association that asked may say C-CANCEL, or end."""
-    link = retrieval.association.link
+    """Until the association ends. A C-CANCEL of another request is ignored (PS3.7 9.3.2.3)."""
+    link, asked = retrieval.association.link, retrieval.incoming.command.message_id
     while True:
         await link.wait_message()
-        incoming = await link.receive_message()
-        if incoming.command.command_field == CommandField.C_CANCEL_RQ:
-            retrieval.cancelled = True
-        else:
+        command = (await link.receive_message()).command
+        if command.command_field != CommandField.C_CANCEL_RQ:
             raise PeerError(
                 "a request while another is being served", section="PS3.7 D.3.3.3", abort_reason=2
             )
+        if command.message_id_responded_to == asked:
+            retrieval.cancelled = True
 
 
 async def _begin(
