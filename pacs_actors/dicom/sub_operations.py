@@ -14,7 +14,7 @@ PENDING: Final = 0xFF00
 DUPLICATE_SOP_INSTANCE: Final = 0x0111
 
 _LARGEST_COUNT: Final = 0xFFFF
-_MOST_FAILED_UIDS: Final = 16_000  # the list must fit the data set limit of any peer
+_MOST_FAILED_UIDS: Final = 1008  # of 64 characters are what a value with a 16-bit length holds (PS3.5 7.1.2)
 
 
 class SubOperations:
