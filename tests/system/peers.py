@@ -413,6 +413,26 @@ def counts_of(response: Any) -> tuple[int | None, int | None, int | None, int | 
     )
 
 
+def retrieval(
+    association: Association,
+    level: str | None,
+    keys: Mapping[str, Any] | bytes,
+    *,
+    root: str = "study",
+    destination: str | None = None,
+) -> tuple[Any, int]:
+    """The request of a C-MOVE to a destination, or without one of a C-GET, and the context to send it in."""
+    model = MOVE[root] if destination is not None else GET[root]
+    number = context_id(association, model)
+    request = C_MOVE() if destination is not None else C_GET()
+    request.MessageID, request.Priority, request.AffectedSOPClassUID = 9, 2, model
+    if destination is not None:
+        request.MoveDestination = destination
+    syntax = syntax_of(association, number)
+    request.Identifier = BytesIO(keys if isinstance(keys, bytes) else encode(identifier(level, keys), syntax))
+    return request, number
+
+
 def retrieve(
     association: Association,
     level: str | None,
@@ -423,24 +443,14 @@ def retrieve(
     heard: Callable[[Any], object] = lambda _: None,
 ) -> Retrieved:
     """C-MOVE to a destination, or without one C-GET. heard: called with every response"""
-    model = MOVE[root] if destination is not None else GET[root]
-    number = context_id(association, model)
-    syntax = syntax_of(association, number)
-    request = C_MOVE() if destination is not None else C_GET()
-    request.MessageID, request.Priority, request.AffectedSOPClassUID = 9, 2, model
-    if destination is not None:
-        request.MoveDestination = destination
-    request.Identifier = BytesIO(keys if isinstance(keys, bytes) else encode(identifier(level, keys), syntax))
+    request, number = retrieval(association, level, keys, root=root, destination=destination)
     told = Retrieved([], [])
     for response in converse(association, request, number):
         told.responses.append(response)
         heard(response)
-        if (
-            response.Identifier is not None
-            and response.Status & 0xFF00 != 0xFF00
-            and response.Identifier.getvalue()
-        ):
-            listed = decode(response.Identifier.getvalue(), syntax).get("FailedSOPInstanceUIDList") or []
+        encoded = response.Identifier.getvalue() if response.Identifier is not None else b""
+        if encoded:
+            listed = decode(encoded, syntax_of(association, number)).get("FailedSOPInstanceUIDList") or []
             told.failed = [str(uid) for uid in ([listed] if isinstance(listed, str) else listed)]
     return told
 

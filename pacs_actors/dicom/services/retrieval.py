@@ -7,7 +7,7 @@ sub-operations.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import trio
 
@@ -71,7 +71,8 @@ class Retrieval:
         for index, instance in enumerate(self.located):
             if self.cancelled:
                 return
-            await self._tell_pending()
+            if outlet.link is self.association.link:
+                await self._tell_pending()
             try:
                 status = await outlet.store(instance)
             except (PeerGone, PeerSilent, Aborted, PeerError) as gone:
@@ -89,6 +90,13 @@ class Retrieval:
         if now - self._told_at >= _PENDING_EVERY_S:
             self._told_at = now
             await self._respond(PENDING)
+
+    async def tell_now_and_then(self) -> None:
+        """Of a C-MOVE: its destination may take minutes over one instance, and the requester must not take that for silence."""
+        while True:
+            await trio.sleep(_PENDING_EVERY_S)
+            with trio.CancelScope(shield=True):  # the final response cannot follow half a pending one
+                await self._respond(PENDING)
 
     async def finish(self) -> None:
         """The final response, with the list of what failed."""
@@ -154,7 +162,8 @@ async def serve_move(association: Association, incoming: Incoming) -> None:
         return
     retrieval = Retrieval(association, incoming, located)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_watch_asker, retrieval, nursery.cancel_scope)
+        for task in (_watch_for_cancel, Retrieval.tell_now_and_then):
+            nursery.start_soon(_beside, task, retrieval, nursery.cancel_scope)
         if located:
             await _move(retrieval, destination)
         nursery.cancel_scope.cancel()
@@ -180,10 +189,12 @@ async def _move(retrieval: Retrieval, destination: KnownAe) -> None:
         await retrieval.run(outlet)
 
 
-async def _watch_asker(retrieval: Retrieval, move: trio.CancelScope) -> None:
-    """While a C-MOVE goes on elsewhere, the association that asked may say C-CANCEL, or end: that stops the move."""
+async def _beside(
+    task: Callable[[Retrieval], Awaitable[None]], retrieval: Retrieval, move: trio.CancelScope
+) -> None:
+    """While a C-MOVE goes on elsewhere, the association that asked may end: that stops the move."""
     try:
-        await _watch_for_cancel(retrieval)
+        await task(retrieval)
     except PacsError as ended:
         # Not raised here: the nursery would wrap it, and the association would take it for a bug of ours.
         retrieval.ended = ended
@@ -195,7 +206,8 @@ async def _watch_for_cancel(retrieval: Retrieval) -> None:
     link, asked = retrieval.association.link, retrieval.incoming.command.message_id
     while True:
         await link.wait_message()
-        command = (await link.receive_message()).command
+        with trio.CancelScope(shield=True):  # the end of the move must not leave half of it unread
+            command = (await link.receive_message()).command
         if command.command_field != CommandField.C_CANCEL_RQ:
             raise PeerError(
                 "a request while another is being served", section="PS3.7 D.3.3.3", abort_reason=2
