@@ -16,7 +16,7 @@ from pacs_actors.archive.progress import IndexProgress
 from pacs_actors.mail import Ready
 from pacs_actors.mail.mailbox import Envelope, Mailbox
 from pacs_actors.operations import logs
-from protocols.errors import Unavailable
+from protocols.errors import OutOfResources, Unavailable
 from protocols.messages.archive import FlushIndex, IndexInstance, IndexMessage
 
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 0.1, 2.0
@@ -41,6 +41,7 @@ class Indexer:
         self._batch: list[IndexInstance] = []
         self._flushes: list[Envelope[IndexMessage]] = []
         self._settled: set[str] = set()
+        self._unsettled: set[str] = set()
         self.batches = self.instances = self.duplicates = self.conflicts = 0
 
     async def run(self, *, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
@@ -85,7 +86,7 @@ class Indexer:
                     if (
                         found.kind is not OutcomeKind.INDEXED or found.patient_mismatch
                     ) and key not in self._settled:
-                        await self._settle(order, found)
+                        await self._settle_if_possible(order, found)
                         self._settled.add(key)
                 break
             except Unavailable as away:
@@ -99,13 +100,23 @@ class Indexer:
         fresh = 0
         for order in done:
             if not order.recovered:
-                self.progress.indexed(order.entry.stored.key)
+                if order.entry.stored.key not in self._unsettled:  # otherwise the mark stays below its folder
+                    self.progress.indexed(order.entry.stored.key)
                 fresh += 1
+        self._unsettled.clear()
         self.progress.page.count_indexed(fresh)
         for envelope in self._flushes:
             envelope.answer = outcome.Value(None)
             envelope.answered.set()
         self._flushes = []
+
+    async def _settle_if_possible(self, order: IndexInstance, found: Outcome) -> None:
+        """A store that is read-only lets nothing be put aside: the next start's recovery settles what is left."""
+        try:
+            await self._settle(order, found)
+        except OutOfResources as read_only:
+            logs.warning("instance_unsettled", key=order.entry.stored.key, why=str(read_only))
+            self._unsettled.add(order.entry.stored.key)
 
     async def _settle(self, order: IndexInstance, found: Outcome) -> None:
         """An instance that is not simply new. The first copy is always kept; nothing is overwritten."""
