@@ -243,6 +243,7 @@ async def test_copy_that_a_read_only_store_cannot_remove_waits_for_the_next_star
     assert is_whole(left)
 
 
+@pytest.mark.slow
 def test_frozen_worker_is_replaced_and_nothing_is_lost(tmp_path: Path, ledger: Ledger) -> None:
     options = ("--server.frozen-after-s", str(FROZEN_AFTER_S))
     rig = Rig(tmp_path / "data", options=options)

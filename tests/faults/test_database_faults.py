@@ -122,7 +122,7 @@ def test_the_embedded_postgresql_may_be_killed_under_load(tmp_path: Path, ledger
     with running(Rig(tmp_path / "data")) as rig:
         assert isinstance(rig, Rig)
         with Load(rig, ledger) as load:
-            for _ in range(3):
+            for _ in range(2):
                 load.wait_acknowledged(30)
                 kill_embedded(rig)
             load.wait_acknowledged(30)

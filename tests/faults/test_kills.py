@@ -45,7 +45,7 @@ def check_kills(rig: Rig, ledger: Ledger, rounds: int) -> None:
 
 
 def test_kill_of_the_whole_server_loses_nothing_that_was_acknowledged(rig: Rig, ledger: Ledger) -> None:
-    check_kills(rig, ledger, rounds=3)
+    check_kills(rig, ledger, rounds=2)
 
 
 @pytest.mark.slow
@@ -135,6 +135,7 @@ def test_termination_under_load_drains_and_leaves_nothing_to_recover(rig: Rig, l
     judge(rig, ledger)
 
 
+@pytest.mark.slow
 def test_termination_does_not_wait_for_ever_for_senders_that_never_end(
     tmp_path: Path, ledger: Ledger
 ) -> None:
