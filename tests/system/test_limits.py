@@ -196,6 +196,17 @@ def test_dawdlers_are_closed_and_leave_nothing(limited_server: Server) -> None:
         (trickled, (header, 0.5, RATE_GRACE_S + 8)),
         (trickled, (store, 0.5, RATE_GRACE_S + 8)),
     ]
+
+    def asking(peer: RawPeer) -> bool:
+        """The control: an association that gets older than every timeout, and is never silent for long."""
+        deadline, message_id = time.monotonic() + 1.5 * SILENCE_S, 0
+        while time.monotonic() < deadline:
+            message_id += 1
+            assert peer.echo(message_id) == 0
+            time.sleep(SILENCE_S / 4)
+        return peer.echo(99) == 0
+
+    cases.append((asking, ()))
     began = time.monotonic()
     with peers(len(cases) + 1, port, lambda number: f"127.0.0.{2 + number % 3}") as ours:
         for number, peer in enumerate(ours):
@@ -214,19 +225,6 @@ def test_dawdlers_are_closed_and_leave_nothing(limited_server: Server) -> None:
     eventually(lambda: nobody_left(limited_server), what="their places are free")
     eventually(lambda: not unfinished(limited_server), what="nothing of their objects is left")
     assert limited_server.sql("SELECT count(*) FROM instances WHERE sop_instance_uid = '1.2.826.7'") == ["0"]
-
-
-def test_peer_that_keeps_asking_is_not_closed(limited_server: Server) -> None:
-    """The control: an association that is older than every timeout, and never silent for long."""
-    with RawPeer(limited_server.dicom_port) as peer:
-        peer.established()
-        deadline = time.monotonic() + SILENCE_S * 1.5
-        message_id = 1
-        while time.monotonic() < deadline:
-            assert peer.echo(message_id) == 0
-            message_id += 1
-            time.sleep(SILENCE_S / 4)
-        peer.release()
 
 
 # -- what it takes --------------------------------------------------------------------------------------------------------
