@@ -344,8 +344,14 @@ def ask(
     *,
     root: str = "study",
     cancel: bool = False,
+    cancelled: int = 7,
 ) -> Answers:
-    """C-FIND. keys: by keyword, or the whole identifier encoded. cancel: say C-CANCEL right behind the request"""
+    """C-FIND.
+
+    keys:       by keyword, or the whole identifier encoded
+    cancel:     say C-CANCEL right behind the request
+    cancelled:  the message that it names; the request is number 7
+    """
     number = context_id(association, FIND[root])
     syntax = syntax_of(association, number)
     request = C_FIND()
@@ -357,13 +363,13 @@ def ask(
     if cancel:
 
         def send_both(message: Any, to: int) -> None:
+            association.dimse.send_msg = sender
             sender(message, to)
-            association.send_c_cancel(7, to)
+            association.send_c_cancel(cancelled, to)
 
         association.dimse.send_msg = send_both
     try:
         for response in converse(association, request, number):
-            association.dimse.send_msg = sender
             found.statuses.append(response.Status)
             comment = str(response.ErrorComment or "")
             if response.Status & 0xFF00 == 0xFF00:
