@@ -360,6 +360,8 @@ class DicomLink:
         got = self.wire.receive_nowait(view)
         if got < 0:
             self._check_rate()
+            if self._message_began is not None:
+                self.wire.acknowledge_at_once()
             got = await self.wire.receive_into(view)
         if not got:
             raise PeerGone("closed by the peer")

@@ -176,6 +176,25 @@ async def test_identifier_in_many_fragments_is_put_together() -> None:
         assert await link.receive_identifier(incoming.context_id) == DATA[:9000]
 
 
+async def test_first_part_of_a_message_is_acknowledged_while_the_rest_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A peer with Nagle's algorithm sends an identifier only when its command was acknowledged."""
+    calls: list[None] = []
+    with connected() as (link, peer):
+        monkeypatch.setattr(link.wire, "acknowledge_at_once", lambda: calls.append(None))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(link.receive_message)
+            await trio.testing.wait_all_tasks_blocked()
+            assert not calls, "between messages nobody waits for us"
+            await peer.send([pdu(pdv(store_request(), command=True, last=True))])
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(link.receive_identifier, CONTEXT)
+            await trio.testing.wait_all_tasks_blocked()
+            assert len(calls) == 1
+            await peer.send([pdu(pdv(DATA[:100], last=True))])
+
+
 async def test_skipped_data_set_leaves_the_next_message_readable() -> None:
     with connected() as (link, peer):
         stream = message_bytes(store_request(), DATA[:200_000]) + message_bytes(echo_request(7))
