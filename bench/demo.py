@@ -47,7 +47,10 @@ def main() -> int:
             write(Path(folder), arguments.studies)
             address = f"127.0.0.1:{arguments.dicom_port}"
             subprocess.run([PROGRAM, "store", address, folder, "--called", arguments.aet], check=False)
-            print(f"\n  See what came:  {PROGRAM} find {address} --called {arguments.aet} -k 'PatientName=*'\n", flush=True)
+            print(
+                f"\n  See what came:  {PROGRAM} find {address} --called {arguments.aet} -k 'PatientName=*'\n",
+                flush=True,
+            )
         return server.wait()
     finally:
         if server.poll() is None:

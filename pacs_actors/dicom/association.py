@@ -222,13 +222,14 @@ class Association:
 
     async def _wait_request(self) -> bool:
         """Until something comes; False when we have something to say, or drain and the peer has been idle for a second."""
-        with trio.CancelScope() as self._idle_scope:
-            if self.draining:
-                self.drain()
-            await self.link.wait_message(within_s=self.link.idle_timeout_s)
-        drained = self._idle_scope.cancelled_caught
+        patience_s = _DRAINING_IDLE_S if self.draining else self.link.idle_timeout_s
+        with trio.CancelScope(deadline=trio.current_time() + patience_s) as self._idle_scope:
+            await self.wire.until_readable()
+        silent = self._idle_scope.cancelled_caught
         self._idle_scope = None
-        return not drained
+        if silent and not self.draining and not self._interjections:
+            raise PeerSilent(f"idle for {patience_s:g} s")
+        return not silent
 
     async def _refuse_unknown(self, incoming: Incoming) -> None:
         command = incoming.command

@@ -334,7 +334,7 @@ class DicomLink:
         """Until more is there. A peer that makes us wait long does so without one of our buffers."""
         self._check_rate()
         with trio.move_on_after(_PARK_AFTER_S) as short:
-            await self.wire.wait_readable()
+            await self.wire.until_readable()
         if short.cancelled_caught:
             await sink.park()
             await self.wire.wait_readable()

@@ -101,6 +101,11 @@ class Wire:
         self._since_checkpoint = 0
         await self._wait(trio.lowlevel.wait_readable)
 
+    async def until_readable(self) -> None:
+        """As ``wait_readable``, for those who have a deadline of their own."""
+        self._since_checkpoint = 0
+        await trio.lowlevel.wait_readable(self.sock)
+
     async def send(self, buffers: Sequence[bytes | memoryview]) -> None:
         """All of them, in order. Raises PeerGone or PeerSilent."""
         if not self._vectored:

@@ -49,7 +49,11 @@ def test_associations_are_counted_over_all_workers() -> None:
     first.name(place, "CT1")
     other = second.enter("10.0.0.1")
     second.name(other, "MR1")
-    assert (first.established(), second.established_from("10.0.0.1"), second.established_by("CT1")) == (2, 2, 1)
+    assert (first.established(), second.established_from("10.0.0.1"), second.established_by("CT1")) == (
+        2,
+        2,
+        1,
+    )
     first.leave(place)
     assert (second.established(), second.established_by("CT1")) == (1, 0)
 

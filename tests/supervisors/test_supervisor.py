@@ -8,7 +8,14 @@ import trio.testing
 
 from pacs_actors.mail import Ready
 from protocols.errors import ConfigError
-from supervisors.supervisor import Child, RestartLimit, RestartsExhausted, keep_alive, one_for_all, one_for_one
+from supervisors.supervisor import (
+    Child,
+    RestartLimit,
+    RestartsExhausted,
+    keep_alive,
+    one_for_all,
+    one_for_one,
+)
 
 LIMIT = RestartLimit(crashes=3, window_s=60, first_wait_s=1, longest_wait_s=4)
 
@@ -64,7 +71,13 @@ async def test_one_for_all_restarts_everybody_in_order(autojump_clock: trio.test
         await nursery.start(tree.run)
         second.crash.set()
         await trio.sleep(2)
-        assert journal == ["first starts", "second starts", "first cancelled", "first starts", "second starts"]
+        assert journal == [
+            "first starts",
+            "second starts",
+            "first cancelled",
+            "first starts",
+            "second starts",
+        ]
         first.leave.set()
         second.leave.set()
 
@@ -98,7 +111,9 @@ async def test_crashes_outside_the_window_do_not_count(autojump_clock: trio.test
     assert starts == 9
 
 
-async def test_exhausted_restarts_climb_one_supervisor_at_a_time(autojump_clock: trio.testing.MockClock) -> None:
+async def test_exhausted_restarts_climb_one_supervisor_at_a_time(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     runs = 0
 
     async def run(*, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
@@ -115,7 +130,9 @@ async def test_exhausted_restarts_climb_one_supervisor_at_a_time(autojump_clock:
     assert runs == 6
 
 
-async def test_a_child_that_fails_before_it_is_ready_is_restarted_too(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_child_that_fails_before_it_is_ready_is_restarted_too(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     attempts = 0
 
     async def run(*, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:

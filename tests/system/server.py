@@ -69,7 +69,9 @@ class Server:
     def wait_ready(self, within_s: float = READY_WITHIN_S) -> None:
         deadline = time.monotonic() + within_s
         while self.get("/readyz")[0] != 200:
-            assert self.process is not None and self.process.poll() is None, f"the server ended:\n{self.tail()}"
+            assert self.process is not None and self.process.poll() is None, (
+                f"the server ended:\n{self.tail()}"
+            )
             assert time.monotonic() < deadline, f"not ready within {within_s} s:\n{self.tail()}"
             time.sleep(0.05)
 
@@ -117,7 +119,9 @@ class Server:
     def get(self, path: str, within_s: float = 5.0) -> tuple[int, bytes]:
         """Status and body; (0, b"") while nothing answers."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.web_port}{path}", timeout=within_s) as answer:
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{self.web_port}{path}", timeout=within_s
+            ) as answer:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             return error.code, error.read()
@@ -132,7 +136,11 @@ class Server:
 
     def logged(self, event: str) -> list[dict[str, Any]]:
         """The log lines of one event."""
-        lines = (json.loads(line) for line in self.log.read_text(errors="replace").splitlines() if line.startswith("{"))
+        lines = (
+            json.loads(line)
+            for line in self.log.read_text(errors="replace").splitlines()
+            if line.startswith("{")
+        )
         return [line for line in lines if line["event"] == event]
 
     # -- what it keeps ----------------------------------------------------------------------------------------------------------
@@ -148,7 +156,9 @@ class Server:
     def sql(self, statement: str) -> list[str]:
         """psql on the embedded server; one line a row, columns divided by |."""
         dsn = dsn_of(self.data)
-        done = subprocess.run(["psql", dsn, "-XAtc", statement], capture_output=True, text=True, timeout=30, check=True)
+        done = subprocess.run(
+            ["psql", dsn, "-XAtc", statement], capture_output=True, text=True, timeout=30, check=True
+        )
         return done.stdout.splitlines()
 
 

@@ -32,7 +32,9 @@ async def test_ask_is_answered(autojump_clock: trio.testing.MockClock) -> None:
     assert mailbox.statistics().served == 1
 
 
-async def test_a_refusal_reaches_the_asker_and_the_actor_lives(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_refusal_reaches_the_asker_and_the_actor_lives(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     mailbox: Mailbox[Double] = Mailbox("doubler", 4)
 
     async def handle(message: Double) -> int:
@@ -49,7 +51,9 @@ async def test_a_refusal_reaches_the_asker_and_the_actor_lives(autojump_clock: t
     assert mailbox.statistics().refused == 1
 
 
-async def test_a_crash_answers_unavailable_and_keeps_the_queue(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_crash_answers_unavailable_and_keeps_the_queue(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     mailbox: Mailbox[Double] = Mailbox("doubler", 4)
     heard: list[object] = []
 
@@ -105,7 +109,9 @@ async def test_no_answer_in_time_is_unavailable_and_the_question_is_not_served_l
     assert served == []
 
 
-async def test_a_closed_mailbox_serves_what_it_has_and_takes_no_more(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_closed_mailbox_serves_what_it_has_and_takes_no_more(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     mailbox: Mailbox[Note] = Mailbox("notes", 4)
     seen: list[str] = []
 
