@@ -532,3 +532,34 @@ def test_dcmtk_finds_the_same(node: Server, corpus: Corpus, tmp_path: Path) -> N
 def test_no_name_of_a_patient_is_logged(node: Server, corpus: Corpus) -> None:
     log = node.log.read_text()
     assert not any(name in log for name in ("Doe^John", "doe^john", "XiaoDong", "Müller", "muller"))
+
+
+# -- who is who -------------------------------------------------------------------------------------------------------------
+def test_patients_without_a_number_are_not_taken_for_one(node: Server) -> None:
+    name = "Nobody^Knows"
+    strangers = [peers.make(PatientID=None, PatientName=name) for _ in range(2)]
+    assert peers.send(node, *strangers) == [SUCCESS, SUCCESS]
+    answers = peers.find(
+        node, "PATIENT", {"PatientName": name, "NumberOfPatientRelatedStudies": ""}, root="patient"
+    )
+    assert answers.values("NumberOfPatientRelatedStudies") == ["1", "1"]
+
+
+def test_a_number_belongs_to_its_issuer(node: Server) -> None:
+    number = "SHARED-1"
+    here = [peers.make(PatientID=number, IssuerOfPatientID="HERE") for _ in range(2)]
+    there = peers.make(PatientID=number, IssuerOfPatientID="THERE")
+    nowhere = peers.make(PatientID=number)
+    assert peers.send(node, *here, there, nowhere) == [SUCCESS] * 4
+    keys = {"PatientID": number, "IssuerOfPatientID": "", "NumberOfPatientRelatedStudies": ""}
+    found = peers.find(node, "PATIENT", keys, root="patient").data
+    studies_by_issuer = {
+        str(one.get("IssuerOfPatientID") or ""): int(one.NumberOfPatientRelatedStudies) for one in found
+    }
+    assert studies_by_issuer == {"HERE": 2, "THERE": 1, "": 1}
+    only = peers.find(node, "PATIENT", {**keys, "IssuerOfPatientID": "THERE"}, root="patient")
+    assert only.values("NumberOfPatientRelatedStudies") == ["1"]
+    of_issuer = {"PatientID": number, "IssuerOfPatientID": "HERE", "StudyInstanceUID": ""}
+    assert peers.find(node, "STUDY", of_issuer, root="patient").values("StudyInstanceUID") == sorted(
+        one.study for one in here
+    )
