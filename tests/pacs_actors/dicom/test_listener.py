@@ -1,0 +1,454 @@
+"""Listener and association handlers in one process: places, eviction, crashes, draining, patience, negotiation."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Any, cast
+
+import pytest
+import trio
+import trio.testing
+
+from config.settings import DicomSettings, Settings
+from pacs_actors.archive.audit import Audit
+from pacs_actors.dicom.access import Grant, KnownAe, Right, policy
+from pacs_actors.dicom.association import Association, Service
+from pacs_actors.dicom.facilities import Facilities
+from pacs_actors.dicom.link import Incoming
+from pacs_actors.dicom.listener import Listener
+from pacs_actors.dicom.services import verification
+from pacs_actors.dicom.wire import Wire, connect
+from pacs_actors.mail.mailbox import Mailbox
+from pacs_actors.node_page import ASSOCIATION_SLOTS, NodePage
+from protocols.dimse.commands import CommandField, decode_command
+from protocols.errors import PeerError, Unavailable
+from protocols.messages.archive import AuditEvent
+from protocols.ul.model import LOCAL_LIMIT_EXCEEDED, Abort, AssociateAccept, AssociateReject, ContextResult
+from protocols.ul.negotiation import request
+from protocols.ul.pdata import encode_message, pdvs
+from protocols.ul.pdu import Pdu, ReleaseReply, ReleaseRequest, decode, encode
+from protocols.ul.sop_classes import (
+    IMPLICIT_VR_LITTLE_ENDIAN,
+    PATIENT_ROOT_FIND,
+    STORAGE_COMMITMENT_PUSH_MODEL,
+    STUDY_ROOT_GET,
+    STUDY_ROOT_MOVE,
+)
+from tests.pacs_actors.dicom.wires import CT, EXPLICIT_LE, VERIFICATION, echo_request
+
+ECHO = {CommandField.C_ECHO_RQ: verification.serve}
+CONTEXTS = ((VERIFICATION, (IMPLICIT_VR_LITTLE_ENDIAN,)), (CT, (EXPLICIT_LE,)))
+REQUEST = encode(request(CONTEXTS, calling_ae="PEER", called_ae="PACS"))
+
+
+class Rig:
+    """A listener on loopback with all it needs for associations, but no archive behind it."""
+
+    def __init__(self, services: Mapping[int, Service], sock: Any = None, **dicom: Any) -> None:
+        self.settings = Settings(dicom=DicomSettings(**dicom))
+        shared = NodePage.create(1)
+        self.page = NodePage(shared.fd, 1, 0)
+        self.audits: Mailbox[AuditEvent] = Mailbox("audit", 1000)
+        self.known: list[KnownAe] = []
+        self.peers: list[Peer] = []
+        nothing = cast(Any, None)
+        self.facilities = Facilities(
+            self.settings, self.page, nothing, nothing, nothing, Audit(self.audits), nothing, nothing,
+            lambda: policy("PACS", False, self.known), nothing, nothing, nothing,
+        )  # fmt: skip
+        self.sock = sock or socket.create_server(("127.0.0.1", 0))
+        self.port: int = self.sock.getsockname()[1]
+        self.listener = Listener(self.sock, self.facilities, services)
+
+    async def peer(self) -> Peer:
+        self.peers.append(Peer(await connect("127.0.0.1", self.port, within_s=5.0)))
+        return self.peers[-1]
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        with trio.fail_after(5):
+            while not condition():
+                await trio.sleep(0.005)
+
+
+class Peer:
+    def __init__(self, wire: Wire) -> None:
+        self.wire = wire
+        wire.patience_s = 1000.0
+
+    async def send(self, *data: bytes) -> None:
+        await self.wire.send(data)
+
+    async def receive_raw(self) -> tuple[int, bytes] | None:
+        data = b""
+        wanted = 6
+        while len(data) < wanted:
+            buffer = bytearray(wanted - len(data))
+            got = await self.wire.receive_into(memoryview(buffer))
+            if not got:
+                return None
+            data += buffer[:got]
+            if len(data) == 6:
+                wanted = 6 + int.from_bytes(data[2:6], "big")
+        return data[0], data[6:]
+
+    async def receive(self) -> Pdu | None:
+        found = await self.receive_raw()
+        return None if found is None else decode(*found)
+
+    async def associate(self, calling: str = "PEER") -> Pdu | None:
+        await self.send(encode(request(CONTEXTS, calling_ae=calling, called_ae="PACS")))
+        return await self.receive()
+
+    async def echo(self) -> int | None:
+        await self.send(encode_message(1, echo_request(7), command=True, max_pdu_bytes=16384))
+        found = await self.receive_raw()
+        if found is None or found[0] != 4:
+            return None
+        return decode_command(pdvs(found[1])[0].data).status
+
+    async def ended(self) -> bool:
+        while await self.receive_raw() is not None:
+            continue
+        return True
+
+
+@asynccontextmanager
+async def listening(services: Mapping[int, Service] | None = None, **dicom: Any) -> AsyncIterator[Rig]:
+    rig = Rig(ECHO if services is None else services, **dicom)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(rig.listener.run)
+        yield rig
+        for peer in rig.peers:
+            peer.wire.close_now()
+        nursery.cancel_scope.cancel()
+    rig.sock.close()
+
+
+# -- places ---------------------------------------------------------------------------------------------------------------
+
+
+async def test_idle_connection_makes_room_when_every_place_is_taken() -> None:
+    async with listening() as rig:
+        for number in range(ASSOCIATION_SLOTS - 2):
+            rig.page.enter(f"elsewhere {number}")
+        oldest, younger = await rig.peer(), await rig.peer()
+        await rig.until(lambda: len(rig.listener.associations) == 2)
+        newcomer = await rig.peer()
+        assert isinstance(await newcomer.associate(), AssociateAccept)
+        assert await oldest.ended()
+        assert isinstance(await younger.associate(), AssociateAccept)
+        assert rig.page.established() == 2
+        assert await newcomer.echo() == await younger.echo() == 0
+        assert rig.listener.turned_away == 1
+
+
+async def test_established_associations_do_not_make_room() -> None:
+    async with listening() as rig:
+        for number in range(ASSOCIATION_SLOTS - 1):
+            rig.page.enter(f"elsewhere {number}")
+        first = await rig.peer()
+        assert isinstance(await first.associate(), AssociateAccept)
+        late = await rig.peer()
+        assert await late.ended()
+        assert await first.echo() == 0
+        await first.send(encode(ReleaseRequest()))
+        assert isinstance(await first.receive(), ReleaseReply)
+        first.wire.close_now()
+        await rig.until(lambda: not rig.listener.associations)
+        assert isinstance(await (await rig.peer()).associate(), AssociateAccept)
+
+
+async def test_one_address_may_have_so_many_idle_connections() -> None:
+    async with listening() as rig:
+        peers = [await rig.peer() for _ in range(70)]
+        await rig.until(lambda: rig.listener.turned_away == 6)
+        assert len(rig.listener.associations) == 64
+        for peer in peers[:6]:
+            assert await peer.ended()
+        assert isinstance(await peers[-1].associate(), AssociateAccept)
+
+
+async def test_places_are_given_back_however_an_association_ends() -> None:
+    async with listening() as rig:
+        for number in range(40):
+            peer = await rig.peer()
+            if number % 4 == 0:
+                await peer.send(b"\x09nonsense")
+                assert isinstance(await peer.receive(), Abort)
+            elif number % 4 == 1:
+                assert isinstance(await peer.associate(), AssociateAccept)
+            elif number % 4 == 2:
+                await peer.send(REQUEST)
+            peer.wire.close_now(reset=number % 8 > 3)
+        await rig.until(lambda: not rig.listener.associations)
+        assert rig.page.associations(0) == rig.page.established() == 0
+
+
+async def test_shares_hold_for_each_ae_and_all() -> None:
+    async with listening(max_associations=3, max_associations_per_ae=2) as rig:
+        answers = [await (await rig.peer()).associate(calling) for calling in ("A", "A", "A", "B", "C")]
+        assert [isinstance(answer, AssociateAccept) for answer in answers] == [True, True, False, True, False]
+        assert {repr(answer) for answer in answers if isinstance(answer, AssociateReject)} == {
+            repr(LOCAL_LIMIT_EXCEEDED)
+        }
+
+
+# -- accepting ------------------------------------------------------------------------------------------------------------
+
+
+class Exhausted:
+    """A listening socket out of file descriptors for a while."""
+
+    def __init__(self, errors: list[int]) -> None:
+        self.sock = socket.create_server(("127.0.0.1", 0))
+        self.errors, self.tries = errors, 0
+
+    def accept(self) -> Any:
+        self.tries += 1
+        if self.errors:
+            number = self.errors.pop(0)
+            raise OSError(number, "no")
+        return self.sock.accept()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.sock, name)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.EPROTO])
+async def test_accepting_pauses_when_it_cannot_go_on_and_then_does(number: int) -> None:
+    """F30: without spinning, and without a word to the associations that are open."""
+    sock = Exhausted([])
+    async with listening(sock=sock) as rig:
+        first = await rig.peer()
+        assert isinstance(await first.associate(), AssociateAccept)
+        sock.errors, sock.tries = [number] * 2, 0
+        second = await rig.peer()
+        await rig.until(lambda: len(sock.errors) < 2)
+        assert await first.echo() == 0
+        assert isinstance(await second.associate(), AssociateAccept)
+        assert sock.tries <= 4
+
+
+# -- crashes and draining -------------------------------------------------------------------------------------------------
+
+
+async def test_crash_of_one_association_ends_that_one_with_an_abort() -> None:
+    async def crash(_: Association, __: Incoming) -> None:
+        raise ZeroDivisionError
+
+    async with listening({CommandField.C_ECHO_RQ: crash}) as rig:
+        one, other = await rig.peer(), await rig.peer()
+        assert isinstance(await one.associate(), AssociateAccept)
+        assert isinstance(await other.associate(), AssociateAccept)
+        await one.send(encode_message(1, echo_request(), command=True, max_pdu_bytes=16384))
+        assert await one.receive() == Abort(0, 0)
+        one.wire.close_now()
+        await rig.until(lambda: len(rig.listener.associations) == 1)
+        await other.send(encode(ReleaseRequest()))
+        assert isinstance(await other.receive(), ReleaseReply)
+        assert isinstance(await (await rig.peer()).associate(), AssociateAccept)
+
+
+async def test_draining_listener_takes_nobody_and_returns_when_all_have_left(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """An idle association is aborted after a second; one at work may finish."""
+    go_on = trio.Event()
+
+    async def slow(association: Association, incoming: Incoming) -> None:
+        await go_on.wait()
+        await verification.serve(association, incoming)
+
+    rig = Rig({CommandField.C_ECHO_RQ: slow})
+    async with trio.open_nursery() as nursery:
+        await nursery.start(rig.listener.run)
+        idle, busy = await rig.peer(), await rig.peer()
+        assert isinstance(await idle.associate(), AssociateAccept)
+        assert isinstance(await busy.associate(), AssociateAccept)
+        await busy.send(encode_message(1, echo_request(), command=True, max_pdu_bytes=16384))
+        await rig.until(lambda: any(one.requests for one in rig.listener.associations))
+        rig.listener.drain()
+        began = trio.current_time()
+        assert await idle.receive() == Abort(0, 0)
+        assert trio.current_time() - began == pytest.approx(1, abs=0.2)
+        idle.wire.close_now()
+        go_on.set()
+        found = await busy.receive_raw()
+        assert found is not None and decode_command(pdvs(found[1])[0].data).status == 0
+        assert await busy.receive() == Abort(0, 0)
+        busy.wire.close_now()
+    rig.sock.close()
+
+
+# -- patience -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sent", [0, 6, 100])
+async def test_association_that_is_not_asked_for_ends_at_artim(
+    sent: int, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with listening(artim_s=10.0) as rig:
+        peer = await rig.peer()
+        await peer.send(REQUEST[:sent])
+        began = trio.current_time()
+        assert await peer.ended()
+        assert trio.current_time() - began == pytest.approx(10, abs=0.2)
+
+
+async def test_request_that_trickles_ends_at_artim(autojump_clock: trio.testing.MockClock) -> None:
+    async with listening(artim_s=10.0) as rig:
+        peer = await rig.peer()
+        began = trio.current_time()
+        with suppress(Exception):
+            for at in range(len(REQUEST)):
+                await peer.send(REQUEST[at : at + 1])
+                await trio.sleep(1.0)
+        assert await peer.ended()
+        assert trio.current_time() - began <= 13
+
+
+async def test_peer_that_falls_silent_is_aborted(autojump_clock: trio.testing.MockClock) -> None:
+    async with listening(idle_timeout_s=60.0, network_timeout_s=30.0) as rig:
+        for data, patience_s in (
+            (b"", 60),
+            (encode_message(1, echo_request(), command=True, max_pdu_bytes=16384)[:9], 30),
+        ):
+            peer = await rig.peer()
+            assert isinstance(await peer.associate(), AssociateAccept)
+            await peer.send(data)
+            began = trio.current_time()
+            assert await peer.receive() == Abort(0, 0)
+            assert trio.current_time() - began == pytest.approx(patience_s, abs=0.5)
+
+
+# -- what is said between two requests ------------------------------------------------------------------------------------
+
+
+async def only(rig: Rig) -> Association:
+    await rig.until(lambda: len(rig.listener.associations) == 1)
+    (association,) = rig.listener.associations
+    await rig.until(lambda: association.established)
+    return association
+
+
+async def test_exchange_of_our_own_waits_for_its_turn() -> None:
+    """While a request is served it waits; then it goes before the peer's next request."""
+    served, go_on = trio.Event(), trio.Event()
+    journal: list[str] = []
+
+    async def slow(association: Association, incoming: Incoming) -> None:
+        served.set()
+        await go_on.wait()
+        journal.append("request")
+        await verification.serve(association, incoming)
+
+    async def exchange() -> None:
+        journal.append("ours")
+
+    async with listening({CommandField.C_ECHO_RQ: slow}) as rig, trio.open_nursery() as nursery:
+        peer = await rig.peer()
+        assert isinstance(await peer.associate(), AssociateAccept)
+        association = await only(rig)
+        with trio.fail_after(5):
+            await association.interject(exchange)
+            nursery.start_soon(peer.echo)
+            await served.wait()
+            nursery.start_soon(association.interject, exchange)
+            await trio.testing.wait_all_tasks_blocked()
+            assert journal == ["ours"]
+            go_on.set()
+            await rig.until(lambda: len(journal) == 3)
+        assert journal == ["ours", "request", "ours"]
+
+
+async def test_exchange_of_our_own_that_fails_takes_the_association_with_it() -> None:
+    async def exchange() -> None:
+        raise PeerError("nonsense", section="PS3.8", abort_reason=6)
+
+    async with listening() as rig:
+        peer = await rig.peer()
+        assert isinstance(await peer.associate(), AssociateAccept)
+        association = await only(rig)
+        with trio.fail_after(5), pytest.raises(PeerError):
+            await association.interject(exchange)
+        assert await peer.receive() == Abort(2, 6)
+
+
+async def test_exchange_of_our_own_is_refused_when_the_association_has_ended() -> None:
+    go_on = trio.Event()
+
+    async def slow(_: Association, __: Incoming) -> None:
+        await go_on.wait()
+        raise ZeroDivisionError
+
+    async with listening({CommandField.C_ECHO_RQ: slow}) as rig:
+        peer = await rig.peer()
+        assert isinstance(await peer.associate(), AssociateAccept)
+        association = await only(rig)
+        await peer.send(encode_message(1, echo_request(), command=True, max_pdu_bytes=16384))
+        await rig.until(lambda: association.requests == 1)
+        async with trio.open_nursery() as nursery:
+
+            async def wait() -> None:
+                with trio.fail_after(5), pytest.raises(Unavailable):
+                    await association.interject(cast(Any, None))
+
+            nursery.start_soon(wait)
+            await trio.testing.wait_all_tasks_blocked()
+            go_on.set()
+
+
+# -- negotiation ----------------------------------------------------------------------------------------------------------
+
+
+def outcome(
+    rig: Rig, sop_class: str, syntaxes: tuple[str, ...] = (IMPLICIT_VR_LITTLE_ENDIAN,)
+) -> tuple[int, str]:
+    ask = request([(sop_class, syntaxes)], calling_ae="PEER", called_ae="PACS")
+    answer = rig.facilities.negotiate(ask, "127.0.0.1", ())
+    assert isinstance(answer, tuple)
+    (context,) = answer[0].contexts
+    return context.result, context.transfer_syntax
+
+
+async def test_contexts_are_judged_by_class_syntax_and_right() -> None:
+    rig = Rig(ECHO)
+    jpeg, mystery = "1.2.840.10008.1.2.4.70", "1.2.3.4"
+    accepted = ContextResult.ACCEPTANCE
+    assert outcome(rig, CT, (jpeg, EXPLICIT_LE)) == (accepted, jpeg), (
+        "as it is stored, not as we would like it"
+    )
+    assert outcome(rig, CT, (mystery,))[0] == ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED
+    assert outcome(rig, mystery)[0] == ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED
+    assert outcome(rig, VERIFICATION)[0] == accepted
+    by_right = {
+        Right.STORE: CT,
+        Right.FIND: PATIENT_ROOT_FIND,
+        Right.MOVE: STUDY_ROOT_MOVE,
+        Right.GET: STUDY_ROOT_GET,
+        Right.COMMIT: STORAGE_COMMITMENT_PUSH_MODEL,
+    }
+    for right in Right:
+        grant = Grant(frozenset({right}), None)
+        for other, sop_class in by_right.items():
+            service = rig.facilities._service(grant, sop_class)
+            assert service is not None
+            needed = other is right or (sop_class == CT and right is Right.GET)
+            assert service.allowed is needed, (right, sop_class)
+    rig.sock.close()
+
+
+async def test_rejection_and_acceptance_are_audited() -> None:
+    async with listening() as rig:
+        for called in ("NOBODY", "PACS"):
+            peer = await rig.peer()
+            await peer.send(encode(request(CONTEXTS, calling_ae="PEER", called_ae=called)))
+            await peer.receive()
+        events = [(await rig.audits.receive()).message for _ in range(2)]
+        assert [(event.event, event.outcome, event.who) for event in events] == [
+            ("association", "refused", "PEER"),
+            ("association", "success", "PEER"),
+        ]
