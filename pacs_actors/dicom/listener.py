@@ -125,6 +125,9 @@ class Listener:
             if self._draining:
                 association.drain()
             await association.run()
+        except OSError as error:
+            # Gone before TLS began: not even its socket can be wrapped any more.
+            logs.event("association_lost", address=address, why=str(error))
         except Exception as bug:
             logs.error("association_crashed", exception=bug, address=address)
         finally:

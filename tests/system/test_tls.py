@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import socket
 import ssl
 import struct
@@ -331,6 +333,24 @@ def test_handshake_that_does_not_come_ends_at_artim(rig: Rig) -> None:
                 while peer.sock.recv(4096):
                     continue
     assert well(rig.server.dicom_port)
+
+
+@pytest.mark.parametrize("data", [b"", b"\x16\x03\x01\x02\x00\x01", b"GET / HTTP/1.1\r\n\r\n"])
+def test_peer_that_is_gone_before_it_is_accepted_is_no_bug_of_ours(rig: Rig, data: bytes) -> None:
+    """Reset while it waits in the queue, with and without bytes that came before: the fixture looks for crashes in the log."""
+    (worker,) = rig.server.worker_pids()
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        for _ in range(5):
+            peer = RawPeer(rig.port)
+            peer.send(data)
+            peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            peer.sock.close()
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    assert served(rig.port, context(rig, rig.modality))
+    assert rig.server.worker_pids() == [worker]
+    assert not rig.server.logged("association_crashed"), rig.server.tail()
 
 
 def test_tls_on_the_plain_port_is_aborted(rig: Rig) -> None:
