@@ -5,12 +5,13 @@ Data sets are bytes from end to end: what was sent can be compared with what com
 
 from __future__ import annotations
 
+import secrets
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeVar
@@ -153,9 +154,14 @@ def bundled() -> list[Path]:
 
 
 def example(name: str) -> Instance:
+    """One of pydicom's files as an instance that nobody else has: with UIDs of its own, of the same lengths."""
     found = from_file(Path(str(get_testdata_file(name, download=False))))
     assert found is not None
-    return found
+    uid, study = (
+        f"1.2.{secrets.randbelow(10**60) + 10**60}"[: len(each)] for each in (found.uid, found.study)
+    )
+    data = found.data.replace(found.uid.encode(), uid.encode()).replace(found.study.encode(), study.encode())
+    return replace(found, uid=uid, study=study, data=data)
 
 
 def shared(folder: str) -> list[Path]:

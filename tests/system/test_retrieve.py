@@ -446,7 +446,7 @@ def test_a_peer_that_takes_only_implicit_gets_the_image_in_it(
     sent.file_meta = peers.FileMetaDataset()
     sent.file_meta.TransferSyntaxUID = peers.UID(peers.IMPLICIT)
     assert (sent.pixel_array == original.pixel_array).all()
-    assert (sent.SOPInstanceUID, sent.PatientName) == (original.SOPInstanceUID, original.PatientName)
+    assert (sent.SOPInstanceUID, sent.PatientName) == (instance.uid, original.PatientName)
 
 
 def test_an_object_goes_as_it_is_stored_where_the_peer_takes_that(node: Server, node_port: int) -> None:
