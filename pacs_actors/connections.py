@@ -151,6 +151,13 @@ class Connections:
         self.down_because = f"away ({type(why).__name__})"
         self.fail_queued(self.down_because)
 
+    def suspect(self) -> None:
+        """One connection did not answer in time. The idle ones connect again, which a frozen server does not answer either:
+        otherwise it would take a deadline for each of them until we know.
+        """
+        for holder in tuple(self.idle):
+            holder.give_up()
+
     def _any_connected(self) -> bool:
         return any(holder.connected for holder in self.holders)
 
@@ -247,8 +254,15 @@ class _Holder:
         try:
             async with asyncio.timeout(_RESET_WITHIN_S):
                 await connection.reset()
-        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as failure:
             connection.terminate()
+            if isinstance(failure, TimeoutError):
+                self.pool.suspect()
+
+    def give_up(self) -> None:
+        """Close the connection, whatever its other end thinks of that."""
+        if self._connection is not None:
+            self._connection.terminate()
 
     async def _connect(self) -> None:
         pool = self.pool

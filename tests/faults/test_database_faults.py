@@ -38,8 +38,8 @@ def postgres() -> Iterator[Postgres]:
 def rig(tmp_path_factory: pytest.TempPathFactory, postgres: Postgres) -> Iterator[Rig]:
     """A server of one worker, whose PostgreSQL the tests hold in their hands; small limits, so that they are reached."""
     options = (
-        "--index.catch-up-s", "1", "--database.call-timeout-s", "2", "--storage.backlog", str(BACKLOG),
-        "--storage.buffers", str(BUFFERS),
+        "--index.catch-up-s", "1", "--database.call-timeout-s", "1", "--database.connections", "16",
+        "--storage.backlog", str(BACKLOG), "--storage.buffers", str(BUFFERS),
     )  # fmt: skip
     data = tmp_path_factory.mktemp("rig") / "data"
     with running(Rig(data, database=postgres.create_database(), options=options, workers=1)) as rig:
@@ -165,7 +165,8 @@ def test_frozen_postgresql_is_noticed_before_the_backlog_is_full(
         load.wait_acknowledged(2)
         postgres.freeze(True)
         try:
-            wait_until(lambda: rig.get("/readyz")[0] == 503, 20, "readiness is red")
+            # The deadlines of a call, of a reset and of a connection, one after the other; not once for each connection.
+            wait_until(lambda: rig.get("/readyz")[0] == 503, 12, "readiness is red")
             assert rig.get("/healthz")[0] == 200
             assert not ledger.refused
         finally:

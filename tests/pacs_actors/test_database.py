@@ -118,9 +118,12 @@ async def test_a_cancelled_caller_leaks_no_connection_and_no_transaction(dsn: st
         async def free() -> bool:
             return await database.run(locked)
 
+        async def idle() -> bool:
+            return database.statistics().in_use == 0
+
         await until(free)
+        await until(idle)
         assert database.statistics().connections <= 2
-        assert database.statistics().in_use == 0
 
 
 async def test_hundreds_of_callers_cancelled_at_any_moment_leave_everything_clean(dsn: str) -> None:
