@@ -57,9 +57,11 @@ async def open_link(
     tls: ssl.SSLContext | None,
     max_pdu_bytes: int,
     timeouts: Timeouts,
+    certificate_name: str | None = None,
 ) -> DicomLink:
     """Connect and negotiate; an established link.
 
+    certificate_name:  with TLS: a name that the peer's certificate must carry; None: its authority's word is enough
     raises: ConfigError for an AE title that is none, PeerGone, PeerSilent, PeerError, AssociationRejected,
             AssociationAborted
     """
@@ -81,6 +83,8 @@ async def open_link(
     link.message_timeout_s, link.idle_timeout_s = timeouts.message, timeouts.response
     try:
         upper_layer.fire(Event.TRANSPORT_CONFIRMED)
+        if tls is not None and certificate_name not in (None, *wire.peer_certificate_names()):
+            raise PeerGone(f"its certificate does not carry the name {certificate_name}")
         await _negotiate(link, ask, max_pdu_bytes, timeouts)
     except BaseException as error:
         await abort(link, error)

@@ -180,6 +180,7 @@ class CommitmentAgent:
                     tls=client_context(self.facilities.settings.tls) if destination.tls else None,
                     max_pdu_bytes=self.facilities.settings.dicom.max_pdu_bytes,
                     timeouts=_TIMEOUTS,
+                    certificate_name=destination.certificate_name,
                 )
             except PacsError as failure:
                 problem = failure

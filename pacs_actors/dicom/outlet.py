@@ -171,6 +171,7 @@ async def open_outlet(
         tls=client_context(settings.tls) if destination.tls else None,
         max_pdu_bytes=settings.dicom.max_pdu_bytes,
         timeouts=_TIMEOUTS,
+        certificate_name=destination.certificate_name,
     )
     assert link.negotiated is not None, "open_link gives an established link"
     return Outlet(

@@ -73,6 +73,13 @@ ae_title = "DEST"
 host = "127.0.0.1"
 port = {destination_port}
 tls = true
+
+[[nodes]]
+ae_title = "NAMED"
+host = "127.0.0.1"
+port = {destination_port}
+tls = true
+certificate_name = "bound.example"
 """
     )
     options = (
@@ -382,8 +389,8 @@ def _listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def move(rig: Rig, study: str) -> Command:
-    """C-MOVE a study to DEST; the final response."""
+def move(rig: Rig, study: str, to: str = "DEST") -> Command:
+    """C-MOVE a study; the final response."""
     value = study.encode() + b"\0" * (len(study) % 2)
     identifier = (
         struct.pack("<HHI", 0x0008, 0x0052, 6)
@@ -393,7 +400,7 @@ def move(rig: Rig, study: str) -> Command:
     )
     command = Command(
         command_field=CommandField.C_MOVE_RQ, message_id=1, affected_sop_class_uid=MOVE, priority=0,
-        data_set_type=1, move_destination="DEST",
+        data_set_type=1, move_destination=to,
     )  # fmt: skip
     with RawPeer(rig.server.dicom_port, within_s=60) as peer:
         peer.established(contexts=((MOVE, (IMPLICIT_LE,)),))
@@ -419,3 +426,14 @@ def test_move_goes_over_tls_to_whom_we_can_trust_and_to_nobody_else(rig: Rig, tm
         assert response.status == 0xA702, response
         assert not response.completed
         assert not list(got.iterdir())
+
+
+def test_destination_whose_certificate_is_named_has_to_show_that_name(rig: Rig, tmp_path: Path) -> None:
+    """Another's certificate of the same authority is not enough to be sent images."""
+    with RawPeer(rig.server.dicom_port) as peer:
+        assert peer.established().store("1.2.826.6", ct_data_set("1.2.826.6")) == 0
+    for certificate, trusted in ((rig.modality, False), (rig.bound, True)):
+        with destination(rig, certificate, tmp_path / str(trusted)) as got:
+            response = move(rig, "1.2.826.0.1.3680043.9.1", "NAMED")
+            assert response.status == (0 if trusted else 0xA702), response
+            assert bool(list(got.iterdir())) is trusted
