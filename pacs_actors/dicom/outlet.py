@@ -145,7 +145,8 @@ class Outlet:
                     raise PeerError("a response to another message", section="PS3.7 9.3.1.2", abort_reason=2)
                 return command.status if command.status is not None else PROCESSING_FAILURE
             if command.command_field == CommandField.C_CANCEL_RQ and self.answered_message_id is not None:
-                self.cancel_asked = True
+                # One of another request is ignored (PS3.7 9.3.2.3).
+                self.cancel_asked |= command.message_id_responded_to == self.answered_message_id
                 continue
             raise PeerError("not the response to a C-STORE", section="PS3.7 9.3.1", abort_reason=2)
 

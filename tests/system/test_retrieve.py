@@ -314,6 +314,28 @@ def test_a_cancelled_get_ends_with_fe00_and_what_remains(node: Server) -> None:
     assert set(inbox.received) == {one.uid for one in study}
 
 
+@pytest.mark.parametrize("how", ["get", "move"])
+def test_a_cancel_of_another_request_changes_nothing(node: Server, node_port: int, how: str) -> None:
+    study = stored_study(node, 4)
+    contexts = [(GET["study"], peers.EXPLICIT), (MOVE["study"], peers.EXPLICIT), (peers.CT, peers.EXPLICIT)]
+    model = GET["study"] if how == "get" else MOVE["study"]
+    opened: list[Any] = []
+
+    def cancel_another(_: str) -> int:
+        opened[0].send_c_cancel(8, None, model)
+        return SUCCESS
+
+    inbox = Inbox(cancel_another)
+    with (
+        peers.listening(node_port, [(peers.CT, peers.EXPLICIT)], inbox=inbox),
+        peers.opened(node, contexts, scp=[peers.CT], handlers=inbox.handlers) as association,
+    ):
+        opened.append(association)
+        to = None if how == "get" else "DEST"
+        told = peers.retrieve(association, "STUDY", {"StudyInstanceUID": study[0].study}, destination=to)
+    assert (told.status, told.counts()) == (SUCCESS, (None, 4, 0, 0))
+
+
 def test_a_cancelled_move_ends_with_fe00_and_what_remains(node: Server, node_port: int) -> None:
     study = stored_study(node, 20)
     asked, ended = threading.Event(), threading.Event()
