@@ -133,6 +133,12 @@ class Association:
             logs.event("association_lost", calling=self.calling_ae, address=self.address, why=str(gone))
             if isinstance(gone, PeerSilent):
                 await self._abort(gone)
+        except PacsError as failure:
+            logs.warning(
+                "association_given_up", calling=self.calling_ae, address=self.address, why=str(failure)
+            )
+            await self._abort(None)
+            linger_s = _LINGER_S
         except trio.Cancelled:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + 0.5):
                 await self._abort(None)

@@ -32,6 +32,10 @@ class NotAccepted(PacsError):
     """The peer takes the instance in no form that we can give it."""
 
 
+class BrokenOff(PacsError):
+    """We cannot send to its end what we have begun: nothing but an abort tells the peer so."""
+
+
 class Outlet:
     """An association to store through. Use as an async context manager.
 
@@ -86,7 +90,7 @@ class Outlet:
     async def store(self, instance: LocatedInstance) -> int:
         """Send one instance; the status of its sub-operation. What we cannot send is a failure of that instance alone.
 
-        raises: PeerGone, PeerSilent, Aborted or PeerError when the association is lost
+        raises: PeerGone, PeerSilent, Aborted, PeerError or BrokenOff when the association is lost
         """
         try:
             context, outgoing = await self._choose(instance)
@@ -105,7 +109,11 @@ class Outlet:
             logs.error("object_unreadable", key=instance.key, why=str(failure))
             return PROCESSING_FAILURE
         self._message_id = self._message_id % _MESSAGE_IDS + 1
-        await self._sender.send(context.context_id, self._message_id, originator=self.originator)
+        try:
+            await self._sender.send(context.context_id, self._message_id, originator=self.originator)
+        except (ObjectDamaged, OSError) as failure:
+            logs.error("object_unreadable", key=instance.key, why=str(failure))
+            raise BrokenOff(f"{instance.sop_instance_uid}: {failure}") from failure
         return await self._receive_status()
 
     async def _choose(self, instance: LocatedInstance) -> tuple[Context, Outgoing]:

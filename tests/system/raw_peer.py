@@ -6,12 +6,12 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 
 from protocols.dimse.commands import DATA_SET, Command, CommandField, decode_command, encode_command
-from protocols.ul.model import Abort, AssociateAccept, AssociateReject
+from protocols.ul.model import Abort, AssociateAccept, AssociateReject, Role
 from protocols.ul.negotiation import request
 from protocols.ul.pdata import encode_message, pdvs
 from protocols.ul.pdu import Pdu, ReleaseReply, ReleaseRequest, decode, encode
@@ -34,8 +34,11 @@ def association_request(
     called: str = "PACS",
     contexts: Iterable[tuple[str, tuple[str, ...]]] = CONTEXTS,
     max_pdu_bytes: int = 131072,
+    roles: Mapping[str, Role] | None = None,
 ) -> bytes:
-    return encode(request(contexts, calling_ae=calling, called_ae=called, max_pdu_bytes=max_pdu_bytes))
+    return encode(
+        request(contexts, calling_ae=calling, called_ae=called, max_pdu_bytes=max_pdu_bytes, roles=roles)
+    )
 
 
 def echo_request(message_id: int = 1) -> bytes:

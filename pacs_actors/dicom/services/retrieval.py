@@ -17,7 +17,7 @@ from pacs_actors.archive.progress import wait_until_indexed
 from pacs_actors.dicom.access import KnownAe, Right
 from pacs_actors.dicom.association import NOT_AUTHORIZED, Association
 from pacs_actors.dicom.link import Aborted, Incoming
-from pacs_actors.dicom.outlet import Outlet, open_outlet
+from pacs_actors.dicom.outlet import BrokenOff, Outlet, open_outlet
 from pacs_actors.dicom.sub_operations import CANCELLED, PENDING, SubOperations
 from pacs_actors.dicom.wire import PeerGone, PeerSilent
 from pacs_actors.operations import logs
@@ -75,7 +75,7 @@ class Retrieval:
                 await self._tell_pending()
             try:
                 status = await outlet.store(instance)
-            except (PeerGone, PeerSilent, Aborted, PeerError) as gone:
+            except (PeerGone, PeerSilent, Aborted, PeerError, BrokenOff) as gone:
                 if outlet.link is self.association.link:
                     raise  # C-GET: there is nobody left to answer
                 logs.warning("sub_association_lost", to=outlet.name, why=str(gone))
