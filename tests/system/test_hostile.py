@@ -363,6 +363,26 @@ def test_store_that_is_cut_leaves_nothing(hostile_server: Server, bystander: Raw
     assert hostile_server.sql("SELECT count(*) FROM instances WHERE sop_instance_uid = '1.2.826.9'") == ["0"]
 
 
+def test_passcode_of_a_peer_is_never_logged(hostile_server: Server, bystander: RawPeer) -> None:
+    """SECURITY 4: nobody looks at identities here, so none is confirmed either (PS3.7 D.3.3.7), and no secret is kept."""
+    identity = struct.pack(">BBH", 2, 1, 6) + b"doctor" + struct.pack(">H", 14) + b"planted-secret"
+    for identity_item in (identity, identity[:-4]):
+        item = struct.pack(">BxH", 0x58, len(identity_item)) + identity_item
+        at = REQUEST.index(b"\x50\x00", 74)
+        length = struct.unpack(">H", REQUEST[at + 2 : at + 4])[0]
+        whole = REQUEST[: at + 2] + struct.pack(">H", length + len(item)) + REQUEST[at + 4 :] + item
+        with RawPeer(hostile_server.dicom_port) as peer:
+            peer.send(lied(whole, 2, struct.pack(">I", len(whole) - 6)))
+            answer = peer.receive()
+            if identity_item is identity:
+                assert isinstance(answer, AssociateAccept)
+                assert answer.user_identity_response is None
+            else:
+                assert isinstance(answer, Abort)
+    log = hostile_server.log.read_text(errors="replace")
+    assert "planted" not in log and "doctor" not in log
+
+
 # -- the corpus -----------------------------------------------------------------------------------------------------------
 
 
