@@ -34,7 +34,7 @@ from pacs_actors.archive.objects.buffers import BufferPool
 from pacs_actors.archive.objects.local import LocalObjectStore
 from pacs_actors.archive.progress import IndexProgress
 from pacs_actors.archive.query_responder import FindMatches, QueryResponder
-from pacs_actors.archive.recovery_reader import RecoveryReader
+from pacs_actors.archive.recovery_reader import MOST_WAITING, RecoveryReader
 from pacs_actors.archive.transcoder import Transcoder
 from pacs_actors.database import Database
 from pacs_actors.dicom.access_book import AccessBook
@@ -59,7 +59,7 @@ _WRITERS_PER_THREAD = (
     2  # while one writer's object is on its way to the disk, the thread has another to prepare
 )
 _SEND_BUFFERS = 16
-_SPARE_INDEX_PLACES = 2048
+_SPARE_INDEX_PLACES = 2 * MOST_WAITING  # a recovery reader that crashed leaves what it has handed on
 _AUDIT_PLACES = 10_000
 _RETRY_S = 0.1
 

@@ -7,7 +7,8 @@ checks each other object against its digest, and says when all is indexed. Image
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TypeVar
+from itertools import islice
+from typing import Final, TypeVar
 
 import trio
 
@@ -16,14 +17,17 @@ from pacs_actors.archive.objects.local import LocalObjectStore
 from pacs_actors.archive.objects.recovery import recover_batch
 from pacs_actors.archive.progress import IndexProgress
 from pacs_actors.mail import Ready
-from pacs_actors.mail.mailbox import Mailbox
+from pacs_actors.mail.mailbox import Envelope, Mailbox
 from pacs_actors.operations import logs
-from protocols.dataset.record import ScannedInstance
+from protocols.dataset.record import IndexEntry, ScannedInstance
 from protocols.dataset.scan import scan
 from protocols.errors import Unavailable
 from protocols.messages.archive import FlushIndex, IndexInstance, IndexMessage
 
 T = TypeVar("T")
+
+# Places in the index's mailbox that recovery may fill; it hands on half of them while the other half is indexed.
+MOST_WAITING: Final = 1000
 
 _RETRY_S = 0.2
 _FLUSH_WITHIN_S = 3600.0
@@ -56,6 +60,7 @@ class RecoveryReader:
         )
         self.first_own_batch, self.debt, self.custom, self.whole = first_own_batch, debt, custom, whole
         self.recovered = self.damaged = self.unreadable = 0
+        self._flush: Envelope[IndexMessage] | None = None
 
     async def run(self, *, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
         """Reads once and returns; started again after a crash it begins anew."""
@@ -79,9 +84,18 @@ class RecoveryReader:
             found = await recover_batch(self.store, slot, batch, known, self._scan)
             self.damaged += len(found.damaged)
             self.unreadable += len(found.unreadable)
-            for entry in found.entries:
+            await self._hand_on(found.entries)
+
+    async def _hand_on(self, entries: Iterable[IndexEntry]) -> None:
+        """No more than MOST_WAITING at a time: what is being stored meanwhile needs its places, too."""
+        rest = iter(entries)
+        while some := list(islice(rest, MOST_WAITING // 2 - 1)):
+            for entry in some:
                 self.recovered += 1
                 await self.index.tell(IndexInstance(entry, recovered=True))
+            before, self._flush = self._flush, await self.index.tell(FlushIndex())
+            if before is not None:
+                await before.answered.wait()
 
     def _scan(self, data_set: memoryview, transfer_syntax_uid: str, complete: bool) -> ScannedInstance:
         return scan(data_set, transfer_syntax_uid, custom=self.custom, complete=complete)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from config.settings import (
     DatabaseSettings,
@@ -37,9 +38,10 @@ from supervisors.node import listen
 from supervisors.orders import WorkerOrders
 from supervisors.supervisor import Child, RestartsExhausted
 from supervisors.tree import WorkerTree
-from tests.faults.images import Image, new_uid
+from tests.faults.images import CT_IMAGE, EXPLICIT_VR_LITTLE_ENDIAN, Image, new_uid
 from tests.faults.judge import is_whole, judge
 from tests.faults.load import CALLING, STORAGE, Ledger, Load, wait_until
+from tests.faults.one_ingest import check
 from tests.faults.rig import Rig
 from tests.postgres_fixture import Server as Postgres
 from tests.postgres_fixture import postgres
@@ -100,13 +102,13 @@ class Worker:
 
 
 @asynccontextmanager
-async def worker(data: Path, dsn: str, *, linger_ms: float = 30.0) -> AsyncIterator[Worker]:
+async def worker(data: Path, dsn: str, *, backlog: int = 20_000) -> AsyncIterator[Worker]:
     """Run it until the block ends, then drain it."""
     settings = Settings(
         server=ServerSettings(data=str(data), workers=1, restart_crashes=3),
         dicom=DicomSettings(),
-        storage=StorageSettings(reserve_bytes=0, writer_threads=2),
-        index=IndexSettings(linger_ms=linger_ms, catch_up_s=5.0),
+        storage=StorageSettings(reserve_bytes=0, writer_threads=2, backlog=backlog),
+        index=IndexSettings(catch_up_s=5.0),
         database=DatabaseSettings(url=dsn, connections=3),
     )
     dicom, web = listen("127.0.0.1", 0, "dicom.port"), listen("127.0.0.1", 0, "web.port")
@@ -241,6 +243,50 @@ async def test_copy_that_a_read_only_store_cannot_remove_waits_for_the_next_star
         assert await stored_count(peer, image) == 1
     (left,) = objects(tmp_path)
     assert is_whole(left)
+
+
+async def test_large_recovery_leaves_the_index_places_for_new_images(
+    tmp_path: Path, dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An image that is durable and finds no place on its way to the index would be missing there, and hold up every query."""
+    await store_unindexed(tmp_path, 3000)
+    indexing_may_go_on = trio.Event()
+    index_batch = Catalogue.index_batch
+
+    async def held(self: Catalogue, *arguments: Any, **more: Any) -> Any:
+        await indexing_may_go_on.wait()
+        return await index_batch(self, *arguments, **more)
+
+    monkeypatch.setattr(Catalogue, "index_batch", held)
+    image = new_image()
+    async with worker(tmp_path, dsn, backlog=100) as it, it.peer() as peer:
+        with trio.fail_after(30):
+            while it.tree.index.depth < 1000:
+                await trio.sleep(0.01)
+        await trio.testing.wait_all_tasks_blocked(0.2)
+        assert (await peer.store(image.part10)).status == 0
+        indexing_may_go_on.set()
+        with trio.fail_after(30):
+            while it.tree.page.lag() or it.tree.index.depth:
+                await trio.sleep(0.01)
+        assert await stored_count(peer, image) == 1
+
+
+async def store_unindexed(data: Path, images: int) -> None:
+    """Leave images behind as a server does that was killed before it indexed them."""
+    settings = StorageSettings(reserve_bytes=0, writer_threads=4)
+    study, series = new_uid(), new_uid()
+
+    async def store(store: LocalObjectStore, numbers: range) -> None:
+        for number in numbers:
+            image = Image(study, series, number, pixel_bytes=64)
+            with await store.stage(CT_IMAGE, image.uid, EXPLICIT_VR_LITTLE_ENDIAN, "FAULTS") as staging:
+                await staging.write(image.data_set)
+                await store.commit(staging, check)
+
+    async with LocalObjectStore(data, 0, settings) as store_, trio.open_nursery() as nursery:
+        for first in range(8):
+            nursery.start_soon(store, store_, range(first, images, 8))
 
 
 @pytest.mark.slow
