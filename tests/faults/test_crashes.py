@@ -261,7 +261,7 @@ async def test_large_recovery_leaves_the_index_places_for_new_images(
     image = new_image()
     async with worker(tmp_path, dsn, backlog=100) as it, it.peer() as peer:
         with trio.fail_after(30):
-            while it.tree.index.depth < 1000:
+            while it.tree.index.depth < 400:
                 await trio.sleep(0.01)
         await trio.testing.wait_all_tasks_blocked(0.2)
         assert (await peer.store(image.part10)).status == 0
