@@ -228,9 +228,8 @@ def associate(
         ext_neg=negotiation,
         evt_handlers=list(handlers),
     )
-    checkpoint = _Checkpoint()
-    checkpoint.set()
-    association._reactor_checkpoint = checkpoint
+    association._reactor_checkpoint = _Checkpoint()
+    association.__class__ = _Requestor
     return association
 
 
@@ -253,7 +252,7 @@ def converse(association: Association, request: Any, number: int) -> Iterator[An
     checkpoint = association._reactor_checkpoint
     checkpoint.clear()
     try:
-        wait_until(lambda: checkpoint.holds, "pynetdicom's reactor to pause")
+        wait_until(lambda: association._is_paused, "pynetdicom's reactor to pause")
         association.dimse.send_msg(request, number)
         while True:
             _, message = association.dimse.get_msg(block=True)
@@ -268,20 +267,46 @@ def converse(association: Association, request: Any, number: int) -> Iterator[An
         checkpoint.set()
 
 
-class _Checkpoint(threading.Event):
-    """Where pynetdicom's reactor waits while we talk. Its own event cannot tell that it does, so that it may snatch an answer.
+class _Checkpoint:
+    """Where pynetdicom's reactor waits while we talk; takes the place of its ``threading.Event``.
 
-    holds: the reactor waits, or will before it does anything else
+    That one cannot tell whether the reactor has passed it a moment ago: then it snatches an answer of ours.
+
+    holds: the reactor waits here, and does nothing else before ``set``
     """
 
-    holds = False
-
-    def wait(self, timeout: float | None = None) -> bool:
-        while not self.is_set():
-            self.holds = True
-            super().wait(timeout)
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._open = True
         self.holds = False
-        return True
+
+    def set(self) -> None:
+        with self._changed:
+            self._open = True
+            self._changed.notify_all()
+
+    def clear(self) -> None:
+        with self._changed:
+            self._open = False
+
+    def wait(self) -> None:
+        with self._changed:
+            while not self._open:
+                self.holds = True
+                self._changed.wait()
+            self.holds = False
+
+
+class _Requestor(Association):
+    """An association of pynetdicom's that knows for sure when its reactor pauses, or has ended."""
+
+    @property
+    def _is_paused(self) -> bool:
+        return self._reactor_checkpoint.holds or not self.is_alive()
+
+    @_is_paused.setter
+    def _is_paused(self, value: bool) -> None:
+        """Pynetdicom's own idea of it."""
 
 
 def store(
