@@ -10,6 +10,7 @@ import errno
 import os
 from types import TracebackType
 
+import trio
 from msgspec import Struct
 
 from pacs_actors.archive.objects.buffers import Buffer, BufferPool
@@ -20,6 +21,7 @@ from protocols.errors import PacsError
 
 _HEADERS_BYTES = 12
 _FRAGMENTS_AT_ONCE = 512
+_PARK_AFTER_S = 0.25
 
 
 class ObjectDamaged(PacsError):
@@ -37,15 +39,17 @@ class Outgoing(Struct, frozen=True):
 
 
 class _Prepared(Struct):
-    """An object whose next window is in the arena: ``filled`` bytes of it; ``read`` bytes of the object so far."""
+    """An object whose window from ``start`` to ``read`` is in the arena, where it takes ``filled`` bytes."""
 
     outgoing: Outgoing
-    filled: int
-    read: int
+    context_id: int
+    start: int = 0
+    read: int = 0
+    filled: int = 0
 
 
 class ObjectSender:
-    """One arena: what was sent is in the kernel's hands, so the next object is read while the peer stores the last.
+    """Holds an arena only while there is something in it to send, and not while the peer is slow to take it.
 
     Use as an async context manager; leaving it gives the arena back and closes what was prepared but not sent.
     """
@@ -62,17 +66,12 @@ class ObjectSender:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.drop()
-        if self._arena is not None:
-            self._arena.release()
-            self._arena = None
 
     async def prepare(self, outgoing: Outgoing, context_id: int) -> None:
         """Read the beginning of an object; ``send`` sends it. Raises ObjectDamaged."""
         assert self._prepared is None, "one object is prepared already"
-        self._prepared = prepared = _Prepared(outgoing, 0, 0)
-        if self._arena is None:
-            self._arena = await self.buffers.acquire()
-        await self._fill(prepared, self._arena.view, context_id)
+        self._prepared = _Prepared(outgoing, context_id)
+        await self._load(self._prepared)
 
     async def send(
         self, context_id: int, message_id: int, *, originator: tuple[str, int] | None = None
@@ -81,8 +80,8 @@ class ObjectSender:
 
         originator:  of a C-MOVE: the requester's AE title and message ID
         """
-        prepared, arena = self._prepared, self._arena
-        assert prepared is not None and arena is not None, "nothing is prepared"
+        prepared = self._prepared
+        assert prepared is not None, "nothing is prepared"
         outgoing = prepared.outgoing
         command = encode_command(
             Command(
@@ -97,39 +96,67 @@ class ObjectSender:
             )
         )
         self.link.wire.patience_s = self.link.message_timeout_s
-        head = self.link.fragments(context_id, command, command=True)
-        await self.link.wire.send([*head, arena.view[: prepared.filled]])
+        await self._pass_on(prepared, b"".join(self.link.fragments(context_id, command, command=True)))
         while prepared.read < outgoing.length:
-            prepared.filled = 0
-            await self._fill(prepared, arena.view, context_id)
-            await self.link.wire.send([arena.view[: prepared.filled]])
+            prepared.start = prepared.read
+            await self._load(prepared)
+            await self._pass_on(prepared, b"")
         self.drop()
+
+    async def _pass_on(self, prepared: _Prepared, head: bytes) -> None:
+        """Send ``head`` and the window. A peer that makes us wait long does so without our arena: it is filled again."""
+        wire = self.link.wire
+        sent, total = 0, len(head) + prepared.filled
+        while sent < total:
+            assert self._arena is not None, "the window is loaded"
+            window = self._arena.view[: prepared.filled]
+            rest: list[bytes | memoryview] = [window[max(0, sent - len(head)) :]]
+            if sent < len(head):
+                rest.insert(0, head[sent:])
+            taken = wire.send_nowait(rest)
+            sent += taken
+            if taken:
+                continue
+            with trio.move_on_after(_PARK_AFTER_S) as short:
+                await wire.until_sendable()
+            if short.cancelled_caught:
+                self._give_back_arena()
+                await wire.until_sendable()
+                await self._load(prepared)
 
     def drop(self) -> None:
         """Forget what is prepared."""
+        self._give_back_arena()
         if self._prepared is not None:
             os.close(self._prepared.outgoing.fd)
             self._prepared = None
 
-    async def _fill(self, prepared: _Prepared, view: memoryview, context_id: int) -> None:
-        """The next window of the object into its arena, headers in between."""
-        outgoing = prepared.outgoing
+    def _give_back_arena(self) -> None:
+        if self._arena is not None:
+            self._arena.release()
+            self._arena = None
+
+    async def _load(self, prepared: _Prepared) -> None:
+        """The window that begins at ``prepared.start`` into the arena, headers in between: the same bytes every time."""
+        if self._arena is None:
+            self._arena = await self.buffers.acquire()
+        outgoing, view = prepared.outgoing, self._arena.view
         room = self.link.peer_max_pdu_bytes - 6
-        at, read = 0, prepared.read
+        at, read = 0, prepared.start
         pieces: list[memoryview] = []
         while len(pieces) < _FRAGMENTS_AT_ONCE:
             length = min(room, outgoing.length - read, len(view) - at - _HEADERS_BYTES)
             if length < room and read + length < outgoing.length and pieces:
                 break  # leave a fragment whole for the next window
-            pack_data_headers(view, at, length, context_id, last=read + length == outgoing.length)
+            pack_data_headers(view, at, length, prepared.context_id, last=read + length == outgoing.length)
             pieces.append(view[at + _HEADERS_BYTES : at + _HEADERS_BYTES + length])
             at += _HEADERS_BYTES + length
             read += length
             if read == outgoing.length:
                 break  # only now: an empty data set is a fragment, too, and the peer waits for it
-        expected = read - prepared.read
-        if expected and not _read_cached(outgoing.fd, pieces, outgoing.offset + prepared.read, expected):
-            await self.pool.run(_read_all, outgoing.fd, pieces, outgoing.offset + prepared.read)
+        expected = read - prepared.start
+        if expected and not _read_cached(outgoing.fd, pieces, outgoing.offset + prepared.start, expected):
+            await self.pool.run(_read_all, outgoing.fd, pieces, outgoing.offset + prepared.start)
         prepared.filled, prepared.read = at, read
 
 

@@ -44,6 +44,7 @@ class Wire:
         self.received_bytes = self.sent_bytes = 0
         self._since_checkpoint = 0
         self._vectored = not isinstance(sock, ssl.SSLSocket)
+        self._sendable: object = trio.lowlevel.wait_writable
 
     async def handshake(self) -> None:
         """TLS only. Raises PeerGone if the peers cannot agree (the certificate, the version)."""
@@ -114,6 +115,25 @@ class Wire:
             return
         for first in range(0, len(buffers), _MOST_BUFFERS):
             await self._send_vector(buffers[first : first + _MOST_BUFFERS])
+
+    def send_nowait(self, buffers: Sequence[bytes | memoryview]) -> int:
+        """What is taken without waiting, in bytes; 0 when ``until_sendable`` has to be awaited. Raises PeerGone."""
+        try:
+            sent = self.sock.sendmsg(buffers) if self._vectored else self.sock.send(buffers[0])
+        except (BlockingIOError, ssl.SSLWantWriteError):
+            self._sendable = trio.lowlevel.wait_writable
+            return 0
+        except ssl.SSLWantReadError:
+            self._sendable = trio.lowlevel.wait_readable
+            return 0
+        except OSError as error:
+            raise PeerGone(f"sending: {error.strerror}") from error
+        self.sent_bytes += sent
+        return sent
+
+    async def until_sendable(self) -> None:
+        """After ``send_nowait`` has taken nothing. Raises PeerSilent."""
+        await self._wait(self._sendable)
 
     async def _send_vector(self, buffers: Sequence[bytes | memoryview]) -> None:
         total = sum(map(len, buffers))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import struct
@@ -13,7 +14,7 @@ import pytest
 
 from protocols.dimse.commands import Command, CommandField, encode_command
 from protocols.ul.model import Abort, Role
-from protocols.ul.pdata import encode_message
+from protocols.ul.pdata import encode_message, pdvs
 from tests.system.conftest import program
 from tests.system.raw_peer import (
     CT,
@@ -78,6 +79,29 @@ def test_get_of_a_damaged_object_is_aborted_and_not_completed(damaged_server: Se
         assert peer.receive_command().command_field == CommandField.C_STORE_RQ
         assert isinstance(peer.receive(), Abort)
     assert well(damaged_server.dicom_port)
+
+
+def test_peers_that_do_not_read_keep_nobody_from_retrieving(damaged_server: Server) -> None:
+    """F13: more of them than there are send buffers, each stuck in the middle of an object."""
+    contexts = ((GET, (IMPLICIT_LE,)), (CT, (EXPLICIT_LE,)))
+    uid = "1.2.826.3"
+    with contextlib.ExitStack() as stack:
+        with RawPeer(damaged_server.dicom_port) as peer:
+            assert peer.established().store(uid, ct_data_set(uid, 4 * PAYLOAD_BYTES)) == 0
+        for number in range(24):
+            stuck = stack.enter_context(RawPeer(damaged_server.dicom_port))
+            stuck.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            stuck.established(calling=f"STUCK{number}", contexts=contexts, roles={CT: Role(True, True)})
+            ask(stuck, GET, CommandField.C_GET_RQ, uid)
+        quick = stack.enter_context(RawPeer(damaged_server.dicom_port))
+        quick.established(contexts=contexts, roles={CT: Role(True, True)})
+        ask(quick, GET, CommandField.C_GET_RQ, uid)
+        assert quick.receive_command().command_field == CommandField.C_STORE_RQ
+        received = 0
+        while received < 4 * PAYLOAD_BYTES:
+            pdu = quick.receive_pdu()
+            assert pdu is not None and pdu[0] == 4
+            received += sum(len(one.data) for one in pdvs(pdu[1]))
 
 
 def test_move_of_a_damaged_object_ends_with_a_failure(

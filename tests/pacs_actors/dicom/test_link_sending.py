@@ -117,6 +117,38 @@ async def test_many_answers_in_one_write_are_messages_of_their_own(pdu_bytes: in
         assert longest <= pdu_bytes
 
 
+async def test_peer_that_is_slow_to_take_an_object_keeps_no_arena_from_others(tmp_path: Path) -> None:
+    """There is one arena: a quick peer gets its object while a slow one has begun with its own, which is whole in the end."""
+    file = tmp_path / "object"
+    file.write_bytes(DATA)
+    buffers = BufferPool(1)
+    async with NativePool(1, "reader") as pool:
+        with connected(peer_max_pdu=16384) as (slow_link, slow_peer), connected() as (quick_link, quick_peer):
+            found: dict[str, list[tuple[bytes, bytes]]] = {}
+
+            async def send(link: DicomLink) -> None:
+                async with ObjectSender(link, pool, buffers) as sender:
+                    fd = os.open(file, os.O_RDONLY)
+                    await sender.prepare(Outgoing(fd, 0, len(DATA), CT, "1.2"), CONTEXT)
+                    await sender.send(CONTEXT, 1)
+                    assert buffers.statistics.free == 1, "nor while it thinks about its answer"
+
+            async def receive(name: str, peer: Wire) -> None:
+                found[name] = (await received_messages(peer, 1))[0]
+
+            with trio.fail_after(20):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(send, slow_link)
+                    while not slow_link.wire.sent_bytes:
+                        await trio.sleep(0.01)
+                    async with trio.open_nursery() as quick:
+                        quick.start_soon(send, quick_link)
+                        quick.start_soon(receive, "quick", quick_peer)
+                    assert "slow" not in found
+                    nursery.start_soon(receive, "slow", slow_peer)
+    assert [data for _, data in found["quick"] + found["slow"]] == [DATA, DATA]
+
+
 async def test_file_shorter_than_the_index_says_is_found_out(tmp_path: Path) -> None:
     file = tmp_path / "object"
     file.write_bytes(bytes(1000))
