@@ -10,7 +10,6 @@ import errno
 import os
 from types import TracebackType
 
-import trio
 from msgspec import Struct
 
 from pacs_actors.archive.objects.buffers import Buffer, BufferPool
@@ -117,9 +116,7 @@ class ObjectSender:
             sent += taken
             if taken:
                 continue
-            with trio.move_on_after(_PARK_AFTER_S) as short:
-                await wire.until_sendable()
-            if short.cancelled_caught:
+            if not await wire.sendable_within(_PARK_AFTER_S):
                 self._give_back_arena()
                 await wire.until_sendable()
                 await self._load(prepared)

@@ -9,7 +9,7 @@ import contextlib
 import socket
 import ssl
 import struct
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import trio
@@ -44,7 +44,7 @@ class Wire:
         self.received_bytes = self.sent_bytes = 0
         self._since_checkpoint = 0
         self._vectored = not isinstance(sock, ssl.SSLSocket)
-        self._sendable: object = trio.lowlevel.wait_writable
+        self._sendable: Callable[[socket.socket], Awaitable[None]] = trio.lowlevel.wait_writable
 
     async def handshake(self) -> None:
         """TLS only. Raises PeerGone if the peers cannot agree (the certificate, the version)."""
@@ -130,6 +130,13 @@ class Wire:
             raise PeerGone(f"sending: {error.strerror}") from error
         self.sent_bytes += sent
         return sent
+
+    async def sendable_within(self, limit_s: float) -> bool:
+        """As ``until_sendable``, but False after ``limit_s``."""
+        with trio.move_on_after(limit_s):
+            await self._sendable(self.sock)
+            return True
+        return False
 
     async def until_sendable(self) -> None:
         """After ``send_nowait`` has taken nothing. Raises PeerSilent."""
