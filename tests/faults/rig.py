@@ -67,12 +67,22 @@ class Rig(Server):
         before = len(self.logged("recovery_done"))
         yield
         deadline = time.monotonic() + 30
-        while pid in self.worker_pids() or len(self.logged("recovery_done")) == before:
+        while pid in self._pids_told() or len(self.logged("recovery_done")) == before:
             assert time.monotonic() < deadline, f"worker {pid} was not replaced:\n{self.tail()}"
             time.sleep(0.02)
 
     def worker_pids(self) -> list[int]:
-        """Of the workers that have said how they are; none while nobody answers."""
+        """Of all workers, once each has said how it is."""
+        deadline = time.monotonic() + 30
+        while len(found := self._pids_told()) < self.workers or not all(
+            Path(f"/proc/{pid}").exists() for pid in found
+        ):
+            assert time.monotonic() < deadline, f"not all workers are there:\n{self.tail()}"
+            time.sleep(0.02)
+        return found
+
+    def _pids_told(self) -> list[int]:
+        """Of those that have said how they are; none while nobody answers."""
         with suppress(ValueError, KeyError):
             return super().worker_pids()
         return []

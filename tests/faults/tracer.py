@@ -40,6 +40,7 @@ def traced(
         )
         if tracer.poll() is not None:
             assert tracer.stderr is not None
+            assert Path(f"/proc/{pid}").exists(), "the process has ended already"
             pytest.skip(f"strace may not trace here: {tracer.stderr.read().decode(errors='replace').strip()}")
         yield
     finally:
