@@ -7,7 +7,6 @@ send what when is the state table's business (``protocols/ul/association.py``).
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 from typing import Final, Protocol
 
@@ -19,14 +18,13 @@ from protocols.dimse.commands import Command, decode_command
 from protocols.errors import PacsError, PeerError
 from protocols.ul.association import UpperLayer
 from protocols.ul.negotiation import Negotiated
-from protocols.ul.pdata import PDU_HEADER, PDV_HEADER, check_header
-from protocols.ul.pdu import Abort, Pdu, PduType, decode, encode
+from protocols.ul.pdata import PDU_HEADER, PDV_HEADER, check_header, encode_message
+from protocols.ul.pdu import Abort, AbortReason, Pdu, PduType, decode, encode
 
 LARGEST_COMMAND_BYTES: Final = 64 * 1024
 LARGEST_IDENTIFIER_BYTES: Final = 1024 * 1024
 _CONTROL_BYTES: Final = 8192
 _AHEAD: Final = 12  # the next PDU header and PDV header, received together with the payload before them
-_HEADERS: Final = struct.Struct(">BxIIBB")
 _RATE_GRACE_S: Final = 5.0
 _PARK_AFTER_S: Final = 0.25
 
@@ -105,9 +103,7 @@ class DicomLink:
             if not self._pdv_left:
                 await self._next_fragment()
             if not self._pdv_flags & 1:
-                raise PeerError(
-                    "a data set before its command set", section="PS3.8 annex E.2", abort_reason=2
-                )
+                raise _unexpected("a data set before its command set")
             if context_id < 0:
                 context_id = self._pdv_context
             elif self._pdv_context != context_id:
@@ -230,29 +226,21 @@ class DicomLink:
                 self.upper_layer.received(kind)
                 raise PeerError("P-DATA outside an association", section="PS3.8 table 9-10", abort_reason=2)
             if not 6 <= length <= self.max_pdu_bytes:
-                raise PeerError(f"a P-DATA-TF of {length} bytes", section="PS3.8 9.3.5", abort_reason=6)
+                raise _invalid(f"a P-DATA-TF of {length} bytes")
             self._start += 6
             self._pdu_left = length
         if self._pdu_left < 6:
-            raise PeerError("a fragment cut off by its PDU", section="PS3.8 9.3.5.1", abort_reason=6)
+            raise _invalid("a fragment cut off by its PDU")
         if self._end - self._start < 6:
             await self._fill(6)
         length, self._pdv_context, self._pdv_flags = PDV_HEADER.unpack_from(self._control, self._start)
         self._start += 6
         if not 2 <= length <= self._pdu_left - 4:
-            raise PeerError(
-                f"a fragment of {length} bytes in a PDU that has {self._pdu_left - 4}",
-                section="PS3.8 9.3.5.1",
-                abort_reason=6,
-            )
+            raise _invalid(f"a fragment of {length} bytes in a PDU that has {self._pdu_left - 4}")
         self._pdv_left = length - 2
         self._pdu_left -= length + 4
         if self.negotiated is None or self._pdv_context not in self.negotiated.contexts:
-            raise PeerError(
-                f"presentation context {self._pdv_context} was not accepted",
-                section="PS3.8 9.3.5.1",
-                abort_reason=6,
-            )
+            raise _invalid(f"presentation context {self._pdv_context} was not accepted")
 
     async def _control_pdu(self) -> None:
         """A PDU other than P-DATA inside an association: release, abort, or nonsense, which is refused from its header."""
@@ -271,9 +259,7 @@ class DicomLink:
 
     def _check_data_fragment(self, context_id: int) -> None:
         if self._pdv_flags & 1:
-            raise PeerError(
-                "a command set where a data set was announced", section="PS3.8 annex E.2", abort_reason=2
-            )
+            raise _unexpected("a command set where a data set was announced")
         if self._pdv_context != context_id:
             raise PeerError(
                 "a data set in another context than its command", section="PS3.8 annex E.2", abort_reason=6
@@ -387,48 +373,29 @@ class DicomLink:
 
     async def send_message(self, context_id: int, command: bytes, data_set: bytes | None = None) -> None:
         """A command set and, if given, its data set, in one write."""
-        buffers = self.fragments(context_id, command, command=True)
+        message = self.encoded(context_id, command, command=True)
         if data_set is not None:
-            buffers += self.fragments(context_id, data_set, command=False)
+            message += self.encoded(context_id, data_set, command=False)
         self.wire.patience_s = self.message_timeout_s
-        await self.wire.send(buffers)
+        await self.wire.send([message])
 
     async def send_messages(self, context_id: int, messages: Sequence[tuple[bytes, bytes]]) -> None:
-        """Many commands with their data sets (the answers of a C-FIND), in as few writes as possible."""
-        buffers: list[bytes | memoryview] = []
-        room = self.peer_max_pdu_bytes - 6
+        """Many commands with their data sets (the answers of a C-FIND), in one write."""
+        parts: list[bytes] = []
         for command, data_set in messages:
-            if len(data_set) <= room:
-                buffers.append(
-                    b"%b%b%b%b"
-                    % (
-                        _HEADERS.pack(PduType.DATA, len(command) + 6, len(command) + 2, context_id, 3),
-                        command,
-                        _HEADERS.pack(PduType.DATA, len(data_set) + 6, len(data_set) + 2, context_id, 2),
-                        data_set,
-                    )
-                )
-            else:
-                buffers += self.fragments(context_id, command, command=True)
-                buffers += self.fragments(context_id, data_set, command=False)
+            parts.append(self.encoded(context_id, command, command=True))
+            parts.append(self.encoded(context_id, data_set, command=False))
         self.wire.patience_s = self.message_timeout_s
-        await self.wire.send([b"".join(buffers)])
+        await self.wire.send([b"".join(parts)])
 
-    def fragments(self, context_id: int, data: bytes, *, command: bool) -> list[bytes | memoryview]:
-        """PDU and PDV headers with the pieces of ``data`` between them, no longer than the peer takes."""
-        room = self.peer_max_pdu_bytes - 6
-        kind = 1 if command else 0
-        if len(data) <= room:
-            return [_HEADERS.pack(PduType.DATA, len(data) + 6, len(data) + 2, context_id, kind | 2), data]
-        view = memoryview(data)
-        buffers: list[bytes | memoryview] = []
-        for at in range(0, len(data), room):
-            piece = view[at : at + room]
-            flags = kind | (2 if at + room >= len(data) else 0)
-            buffers += [_HEADERS.pack(PduType.DATA, len(piece) + 6, len(piece) + 2, context_id, flags), piece]
-        return buffers
+    def encoded(self, context_id: int, data: bytes, *, command: bool) -> bytes:
+        """A command set or data set as P-DATA-TF PDUs no longer than the peer takes."""
+        return encode_message(context_id, data, command=command, max_pdu_bytes=self.peer_max_pdu_bytes)
 
 
-def pack_data_headers(into: memoryview, at: int, length: int, context_id: int, *, last: bool) -> None:
-    """PDU header and PDV header of one data-set fragment of ``length`` bytes, 12 bytes at ``at``."""
-    _HEADERS.pack_into(into, at, PduType.DATA, length + 6, length + 2, context_id, 2 if last else 0)
+def _invalid(what: str) -> PeerError:
+    return PeerError(what, section="PS3.8 9.3.5", abort_reason=AbortReason.INVALID_PARAMETER_VALUE)
+
+
+def _unexpected(what: str) -> PeerError:
+    return PeerError(what, section="PS3.8 annex E.2", abort_reason=AbortReason.UNEXPECTED_PDU)

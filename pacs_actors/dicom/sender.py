@@ -13,12 +13,14 @@ from types import TracebackType
 from msgspec import Struct
 
 from pacs_actors.archive.objects.buffers import Buffer, BufferPool
-from pacs_actors.dicom.link import DicomLink, pack_data_headers
+from pacs_actors.dicom.link import DicomLink
 from pacs_actors.threads import NativePool
 from protocols.dimse.commands import DATA_SET, Command, CommandField, encode_command
 from protocols.errors import PacsError
+from protocols.ul.model import PduType
+from protocols.ul.pdata import LAST, PDATA_HEADER
 
-_HEADERS_BYTES = 12
+_HEADERS_BYTES = PDATA_HEADER.size
 _FRAGMENTS_AT_ONCE = 512
 _PARK_AFTER_S = 0.25
 
@@ -95,7 +97,7 @@ class ObjectSender:
             )
         )
         self.link.wire.patience_s = self.link.message_timeout_s
-        await self._pass_on(prepared, b"".join(self.link.fragments(context_id, command, command=True)))
+        await self._pass_on(prepared, self.link.encoded(context_id, command, command=True))
         while prepared.read < outgoing.length:
             prepared.start = prepared.read
             await self._load(prepared)
@@ -145,7 +147,8 @@ class ObjectSender:
             length = min(room, outgoing.length - read, len(view) - at - _HEADERS_BYTES)
             if length < room and read + length < outgoing.length and pieces:
                 break  # leave a fragment whole for the next window
-            pack_data_headers(view, at, length, prepared.context_id, last=read + length == outgoing.length)
+            last = LAST if read + length == outgoing.length else 0
+            PDATA_HEADER.pack_into(view, at, PduType.DATA, length + 6, length + 2, prepared.context_id, last)
             pieces.append(view[at + _HEADERS_BYTES : at + _HEADERS_BYTES + length])
             at += _HEADERS_BYTES + length
             read += length

@@ -30,7 +30,8 @@ DEFAULT_PDU_BYTES: Final = 128 * 1024
 MIN_PEER_PDU_BYTES: Final = 128
 """Smallest maximum length that we send to: below it, one message becomes a flood of PDUs."""
 
-_PDATA_HEADER: Final = Layout(">BxIIBB").pack
+PDATA_HEADER: Final = Layout(">BxIIBB")
+"""A PDU header and the header of the one PDV in it: what comes before a fragment that fills a PDU."""
 
 
 class Pdv(Struct, frozen=True):
@@ -68,7 +69,7 @@ def check_header(pdu_type: int, length: int, max_pdu_bytes: int) -> None:
 
 def pdata_header(context_id: int, length: int, *, command: bool, last: bool) -> bytes:
     """The 12 bytes in front of one PDV of ``length`` bytes that fills a PDU alone."""
-    return _PDATA_HEADER(PduType.DATA, length + 6, length + 2, context_id, command | last << 1)
+    return PDATA_HEADER.pack(PduType.DATA, length + 6, length + 2, context_id, command | last << 1)
 
 
 def encode_message(context_id: int, data: bytes, *, command: bool, max_pdu_bytes: int) -> bytes:
