@@ -224,7 +224,7 @@ class DicomLink:
                 continue
             if not self.upper_layer.established:
                 self.upper_layer.received(kind)
-                raise PeerError("P-DATA outside an association", section="PS3.8 table 9-10", abort_reason=2)
+                raise _unexpected("P-DATA outside an association")
             if not 6 <= length <= self.max_pdu_bytes:
                 raise _invalid(f"a P-DATA-TF of {length} bytes")
             self._start += 6
@@ -247,9 +247,7 @@ class DicomLink:
         kind, length = PDU_HEADER.unpack_from(self._control, self._start)
         check_header(kind, length, 0)
         if kind not in (PduType.RELEASE_REQUEST, PduType.ABORT):
-            raise PeerError(
-                f"PDU type {kind:02X}H was not expected", section="PS3.8 table 9-10", abort_reason=2
-            )
+            raise _unexpected(f"PDU type {kind:02X}H")
         kind, body = await self.receive_control()
         self.upper_layer.received(kind)
         pdu = decode(kind, body)
@@ -261,9 +259,7 @@ class DicomLink:
         if self._pdv_flags & 1:
             raise _unexpected("a command set where a data set was announced")
         if self._pdv_context != context_id:
-            raise PeerError(
-                "a data set in another context than its command", section="PS3.8 annex E.2", abort_reason=6
-            )
+            raise _invalid("a data set in another context than its command")
 
     async def _take_fragment(self) -> bytes:
         """The rest of the current fragment, copied: command sets and identifiers only."""
@@ -398,4 +394,4 @@ def _invalid(what: str) -> PeerError:
 
 
 def _unexpected(what: str) -> PeerError:
-    return PeerError(what, section="PS3.8 annex E.2", abort_reason=AbortReason.UNEXPECTED_PDU)
+    return PeerError(what, section="PS3.8 table 9-10", abort_reason=AbortReason.UNEXPECTED_PDU)
