@@ -42,8 +42,9 @@ _AT_ONCE = 8
 _MOST_ATTEMPTS = 24
 _FIRST_RETRY_S = 10.0
 _LONGEST_RETRY_S = 3600.0
-_REPORT_WITHIN_S = 60.0
-_TIMEOUTS = Timeouts(connect=5.0, association=10.0, response=30.0)
+_REPORT_WITHIN_S = 20.0
+_LEASE_SLACK_S = 5.0  # what a crashed server had taken is due again after it
+_TIMEOUTS = Timeouts(connect=5.0, association=10.0, response=15.0)
 
 
 class ReportRefused(PacsError):
@@ -76,7 +77,7 @@ class CommitmentAgent:
         while True:
             self._news = trio.Event()
             try:
-                due = await self.book.take_due(_AT_ONCE, lease_s=_REPORT_WITHIN_S * 2)
+                due = await self.book.take_due(_AT_ONCE, lease_s=_REPORT_WITHIN_S + _LEASE_SLACK_S)
             except Unavailable:
                 due = []
             async with trio.open_nursery() as nursery:
