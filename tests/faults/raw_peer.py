@@ -78,7 +78,7 @@ class RawPeer:
 
     def query(
         self,
-        field: CommandField,
+        field: int,
         sop_class_uid: str,
         keys: Keys,
         *,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from pacs_actors.dicom.client import RequestFailed, Timeouts, for_find, for_get
+from pacs_actors.dicom.client import RequestFailed, RetrieveResult, Timeouts, for_find, for_get
 from tests.faults.images import CT_IMAGE
 from tests.faults.judge import HashingReceiver, client, judge
 from tests.faults.load import Ledger, Load, wait_until
@@ -88,7 +88,8 @@ def retrieve_status(rig: Rig) -> int:
 
     async def ask() -> int:
         async with client(rig, for_get(storage_classes=[CT_IMAGE]), timeouts=_IMPATIENT) as peer:
-            return (await peer.get({"StudyInstanceUID": "1.2.3"}, into=HashingReceiver())).status
+            result: RetrieveResult = await peer.get({"StudyInstanceUID": "1.2.3"}, into=HashingReceiver())
+            return result.status
 
     return trio.run(ask)
 

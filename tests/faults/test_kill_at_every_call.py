@@ -8,6 +8,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator
 from hashlib import sha256
+from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import NamedTuple
@@ -86,7 +87,7 @@ def ingest(
     return process.exitcode, key
 
 
-def _said(ours: multiprocessing.connection.Connection) -> str:  # type: ignore[name-defined]
+def _said(ours: Connection) -> str:
     try:
         return str(ours.recv())
     except EOFError:

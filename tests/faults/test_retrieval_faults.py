@@ -61,7 +61,7 @@ def destination(port: int, *, dies_after: int = 1 << 30, fails_from: int = 1 << 
     """
     taken: list[str] = []
 
-    def store(event: evt.Event) -> int:
+    def store(event: Any) -> int:
         if len(taken) + 1 >= fails_from:
             return 0xA700
         taken.append(str(event.request.AffectedSOPInstanceUID))
@@ -73,6 +73,7 @@ def destination(port: int, *, dies_after: int = 1 << 30, fails_from: int = 1 << 
     entity.add_supported_context(CT_IMAGE, [EXPLICIT_VR_LITTLE_ENDIAN])
     handlers: list[Any] = [(evt.EVT_C_STORE, store)]
     server = entity.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers)
+    assert server is not None
     try:
         yield taken
     finally:
