@@ -254,7 +254,9 @@ async def test_killed_with_clients_it_comes_back_within_five_seconds_with_all_th
             nursery.start_soon(
                 _busy, postgres.dsn
             )  # a backend in the middle of something outlives its postmaster
-            await trio.sleep(0.1)
+            with trio.fail_after(20):
+                while not await ask(postgres.dsn, _BUSY_BACKENDS):
+                    await trio.sleep(0.02)
             os.kill(lives[-1], signal.SIGKILL)
             with trio.fail_after(5):
                 await wait_gone(lives[-1])
@@ -266,6 +268,12 @@ async def test_killed_with_clients_it_comes_back_within_five_seconds_with_all_th
         nursery.cancel_scope.cancel()
     # The rig is right only if a backend did outlive its server.
     assert "postgres_orphan_killed" in caplog.messages
+
+
+_BUSY_BACKENDS = (
+    "SELECT count(*) FROM pg_stat_activity "
+    "WHERE state = 'active' AND query LIKE '%generate_series%' AND pid <> pg_backend_pid()"
+)
 
 
 async def _busy(dsn: str) -> None:
