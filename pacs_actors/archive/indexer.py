@@ -1,10 +1,13 @@
 """Indexer: makes stored instances visible, a batch at a time.
 
 Receives IndexInstance and FlushIndex; owns the worker's side of the index. While PostgreSQL is away it holds its batch and tries
-again; its mailbox is the backlog. A batch survives a crash of the actor.
+again; its mailbox is the backlog. A batch survives a crash of the actor; after one its instances are tried one by one, and what
+crashes us again is set aside, so that one instance cannot keep all the others from being found.
 """
 
 from __future__ import annotations
+
+from collections import Counter
 
 import outcome
 import trio
@@ -20,6 +23,7 @@ from protocols.errors import OutOfResources, Unavailable
 from protocols.messages.archive import FlushIndex, IndexInstance, IndexMessage
 
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 0.1, 2.0
+_CRASHES_ALONE = 2  # the first may have been somebody else's fault
 
 
 class Indexer:
@@ -42,10 +46,14 @@ class Indexer:
         self._flushes: list[Envelope[IndexMessage]] = []
         self._settled: set[str] = set()
         self._unsettled: set[str] = set()
+        self._crashes: Counter[str] = Counter()  # of instances tried alone
+        self._trying = False  # still set when a crash ended the last life in the middle of a batch
         self.batches = self.instances = self.duplicates = self.conflicts = 0
 
     async def run(self, *, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
         task_status.started()
+        if self._trying:
+            await self._index_one_by_one()
         while True:
             if not self._batch and not self._flushes:
                 try:
@@ -77,6 +85,7 @@ class Indexer:
         retry_s = _FIRST_RETRY_S
         while self._batch:
             entries = [order.entry for order in self._batch]
+            self._trying = True
             try:
                 outcomes = await self.catalogue.index_batch(
                     entries, mark=(self.store.slot, self.progress.mark())
@@ -93,10 +102,18 @@ class Indexer:
                 logs.warning("index_waits", why=str(away), batch=len(entries), backlog=self.progress.backlog)
                 await trio.sleep(retry_s)
                 retry_s = min(retry_s * 2, _LONGEST_RETRY_S)
+        self.batches += bool(self._batch)
+        self.instances += len(self._batch)
+        self._finish_batch()
+        for envelope in self._flushes:
+            envelope.answer = outcome.Value(None)
+            envelope.answered.set()
+        self._flushes = []
+
+    def _finish_batch(self) -> None:
         done, self._batch = self._batch, []
+        self._trying = False
         self._settled.clear()
-        self.batches += bool(done)
-        self.instances += len(done)
         fresh = 0
         for order in done:
             if not order.recovered:
@@ -105,10 +122,33 @@ class Indexer:
                 fresh += 1
         self._unsettled.clear()
         self.progress.page.count_indexed(fresh)
-        for envelope in self._flushes:
-            envelope.answer = outcome.Value(None)
-            envelope.answered.set()
-        self._flushes = []
+
+    async def _index_one_by_one(self) -> None:
+        suspects, flushes, self._flushes = self._batch, self._flushes, []
+        for number, suspect in enumerate(suspects):
+            self._batch = [suspect]
+            try:
+                await self._index()
+            except BaseException as crash:
+                key = suspect.entry.stored.key
+                self._crashes[key] += isinstance(crash, Exception)
+                if self._crashes[key] < _CRASHES_ALONE:
+                    self._batch, self._flushes = suspects[number:], flushes
+                    raise
+                await self._set_aside(suspect, crash)
+        self._flushes = flushes
+
+    async def _set_aside(self, order: IndexInstance, bug: BaseException) -> None:
+        """Keep an instance that we cannot index, where the next start does not stumble over it again."""
+        key = order.entry.stored.key
+        logs.error("instance_unindexable", exception=bug, key=key, uid=order.entry.scanned.sop_instance_uid)
+        try:
+            await self.store.quarantine(key, "unindexable")
+        except OutOfResources as read_only:
+            logs.warning("instance_unsettled", key=key, why=str(read_only))
+            self._unsettled.add(key)
+        self.conflicts += 1
+        self._finish_batch()
 
     async def _settle_if_possible(self, order: IndexInstance, found: Outcome) -> None:
         """A store that is read-only lets nothing be put aside: the next start's recovery settles what is left."""

@@ -50,7 +50,14 @@ from protocols.errors import Misuse, OutOfResources, Unavailable
 
 T = TypeVar("T")
 
-_FOLDERS = ("objects", "tmp", "quarantine", "quarantine/conflict", "quarantine/damaged")
+_FOLDERS = (
+    "objects",
+    "tmp",
+    "quarantine",
+    "quarantine/conflict",
+    "quarantine/damaged",
+    "quarantine/unindexable",
+)
 
 
 class LocalObjectStore:
