@@ -1,13 +1,13 @@
 """Indexer: makes stored instances visible, a batch at a time.
 
 Receives IndexInstance and FlushIndex; owns the worker's side of the index. While PostgreSQL is away it holds its batch and tries
-again; its mailbox is the backlog. A batch survives a crash of the actor; after one its instances are tried one by one, and what
-crashes us again is set aside, so that one instance cannot keep all the others from being found.
+again; its mailbox is the backlog. A batch survives a crash of the actor; after one its instances are tried one by one, and one
+that crashes us again while others do not is set aside, so that it cannot keep them from being found.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 
 import outcome
 import trio
@@ -47,6 +47,7 @@ class Indexer:
         self._settled: set[str] = set()
         self._unsettled: set[str] = set()
         self._crashes: Counter[str] = Counter()  # of instances tried alone
+        self._indexed_before_crash: int | None = None
         self._trying = False  # still set when a crash ended the last life in the middle of a batch
         self.batches = self.instances = self.duplicates = self.conflicts = 0
 
@@ -124,19 +125,24 @@ class Indexer:
         self.progress.page.count_indexed(fresh)
 
     async def _index_one_by_one(self) -> None:
-        suspects, flushes, self._flushes = self._batch, self._flushes, []
-        for number, suspect in enumerate(suspects):
+        """After a crash. What crashes us alone goes to the end; once another went well it is the one at fault."""
+        if self._indexed_before_crash is None:
+            self._indexed_before_crash = self.instances
+        flushes, self._flushes = self._flushes, []
+        suspects = deque(self._batch)
+        while suspects:
+            suspect = suspects.popleft()
             self._batch = [suspect]
             try:
                 await self._index()
             except BaseException as crash:
                 key = suspect.entry.stored.key
                 self._crashes[key] += isinstance(crash, Exception)
-                if self._crashes[key] < _CRASHES_ALONE:
-                    self._batch, self._flushes = suspects[number:], flushes
+                if self._crashes[key] < _CRASHES_ALONE or self.instances == self._indexed_before_crash:
+                    self._batch, self._flushes = [*suspects, suspect], flushes
                     raise
                 await self._set_aside(suspect, crash)
-        self._flushes = flushes
+        self._flushes, self._indexed_before_crash = flushes, None
 
     async def _set_aside(self, order: IndexInstance, bug: BaseException) -> None:
         """Keep an instance that we cannot index, where the next start does not stumble over it again."""
