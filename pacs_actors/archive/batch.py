@@ -14,7 +14,7 @@ from pacs_actors.archive.columns import column, limit, name_columns, stored
 from pacs_actors.archive.key_values import storable
 from protocols.dataset.attributes import BY_TAG, Level
 from protocols.dataset.names import fold, groups
-from protocols.dataset.record import IndexEntry, ScannedInstance
+from protocols.dataset.record import IndexEntry
 
 PATIENT_ID: Final = 0x00100020
 ISSUER: Final = 0x00100021
@@ -29,6 +29,7 @@ _UPPER: Final = tuple(
     for level in (Level.PATIENT, Level.STUDY, Level.SERIES)
     for attribute in stored(level)
 )
+_UPPER_TAGS: Final = frozenset(tag for tag, *_ in _UPPER)
 _NAME_COLUMNS: Final = {tag: name_columns(BY_TAG[tag]) for tag, _, vr, _ in _UPPER if vr == "PN"}
 
 # Those of one instance that decide which patient, study and series it belongs to:
@@ -37,16 +38,24 @@ GroupKey = tuple[str, str, str, str]
 
 
 class Batch(Struct, frozen=True):
-    """series: the groups; of each, the number of the entry that speaks for it."""
+    """series: the groups; of each, the number of its first entry
+    values:    of each group, what its entries say of patient, study and series: the first one's word, completed by the others
+    """
 
     entries: Sequence[IndexEntry]
     series: dict[GroupKey, int]
+    values: dict[GroupKey, Mapping[int, str]]
     group_of: list[int]
+
+    def tags(self, key: GroupKey) -> frozenset[int]:
+        """What a group says something about."""
+        return _UPPER_TAGS & self.values[key].keys()
 
 
 def group(entries: Sequence[IndexEntry]) -> Batch:
-    """Gather entries by series; the first entry of each speaks for its patient, study and series."""
+    """Gather entries by series; what the first of each does not say of its patient, study and series, a later one may."""
     series: dict[GroupKey, int] = {}
+    said: dict[GroupKey, Mapping[int, str]] = {}
     numbers: dict[GroupKey, int] = {}
     group_of = []
     for number, entry in enumerate(entries):
@@ -62,8 +71,12 @@ def group(entries: Sequence[IndexEntry]) -> Batch:
         if place is None:
             place = numbers[key] = len(numbers) + 1
             series[key] = number
+            said[key] = values
+        elif not values.keys() <= said[key].keys():
+            more = _UPPER_TAGS & (values.keys() - said[key].keys())
+            said[key] = {**said[key], **{tag: values[tag] for tag in more}}
         group_of.append(place)
-    return Batch(entries, series, group_of)
+    return Batch(entries, series, said, group_of)
 
 
 def arguments(
@@ -75,11 +88,10 @@ def arguments(
     with_groups: send what the entries say about patients, studies and series, too
     """
     entries = batch.entries
-    speakers = [entries[number].scanned for number in batch.series.values()]
     described = None
     if with_groups:
         described = _TO_JSON(
-            [_describe(key, each, custom) for key, each in zip(batch.series, speakers, strict=True)]
+            [_describe(key, values, custom) for key, values in batch.values.items()]
         ).decode()
     keys = list(zip(*batch.series, strict=True))
     values = [entry.scanned.values for entry in entries]
@@ -132,8 +144,7 @@ def cleaned(entry: IndexEntry) -> IndexEntry:
 _IDENTITY_LIMIT: Final = limit("LO")
 
 
-def _describe(key: GroupKey, scanned: ScannedInstance, custom: Mapping[int, str]) -> dict[str, object]:
-    values = scanned.values
+def _describe(key: GroupKey, values: Mapping[int, str], custom: Mapping[int, str]) -> dict[str, object]:
     described: dict[str, object] = {}
     for tag, name, vr, most in _UPPER:
         value = values.get(tag)

@@ -41,9 +41,9 @@ class Catalogue:
 
     def __init__(self, database: Database, custom: Mapping[int, str] | None = None) -> None:
         self.database, self.custom = database, custom or {}
-        # Series whose patient, study and series attributes this process has sent: their rows exist, nothing
-        # is deleted.
-        self._sent: OrderedDict[GroupKey, None] = OrderedDict()
+        # Series whose patient, study and series attributes this process has sent, and which: their rows exist,
+        # nothing is deleted.
+        self._sent: OrderedDict[GroupKey, frozenset[int]] = OrderedDict()
         self.retries = 0
 
     async def index_batch(
@@ -67,7 +67,7 @@ class Catalogue:
 
         answer = await self.database.run(unit, urgent=True)
         for key in batch.series:
-            self._sent[key] = None
+            self._sent[key] = batch.tags(key) | self._sent.get(key, frozenset())
             self._sent.move_to_end(key)
         while len(self._sent) > _REMEMBERED_SERIES:
             self._sent.popitem(last=False)
@@ -80,7 +80,9 @@ class Catalogue:
     async def _index(
         self, connection: asyncpg.Connection, batch: Batch, mark: tuple[int, int] | None
     ) -> str | None:
-        with_groups = any(key not in self._sent for key in batch.series)
+        with_groups = any(
+            key not in self._sent or not batch.tags(key) <= self._sent[key] for key in batch.series
+        )
         for attempt in range(_ATTEMPTS):
             try:
                 sent = arguments(batch, self.custom, mark, with_groups=with_groups)

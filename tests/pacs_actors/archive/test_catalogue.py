@@ -275,3 +275,19 @@ async def test_counts_are_exact_when_many_send_one_study_at_once(dsn: str, share
         assert kinds.count(OutcomeKind.INDEXED) == rows[0][0]
         assert OutcomeKind.CONFLICT not in kinds
         assert sum(catalogue.retries for catalogue in catalogues) == 0, "one lock order: no deadlocks"
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_blanks_are_filled_by_later_instances_of_a_series_that_is_known(
+    catalogue: Catalogue, together: bool
+) -> None:
+    nameless = entry(1, t00100010="", t00081030="")
+    named = entry(2, t00100010="Eight^Senders", t00081030="ABDOMEN")
+    for entries in ([nameless, named],) if together else ([nameless], [named]):
+        await catalogue.index_batch(entries)
+    found = await fetch(
+        catalogue,
+        "SELECT patient_name::text, patient_name_alphabetic::text, study_description::text "
+        "FROM patients p JOIN studies s ON s.patient = p.id",
+    )
+    assert found == [("Eight^Senders", "eight^senders", "ABDOMEN")]
