@@ -242,6 +242,7 @@ async def test_one_that_a_crashed_server_left_running_is_stopped_first(data: Pat
 async def test_killed_with_clients_it_comes_back_within_five_seconds_with_all_that_was_committed(
     data: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)  # whatever other tests have left
     postgres = embedded(data)
     lives: list[int] = []
     async with trio.open_nursery() as nursery:
