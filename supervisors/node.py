@@ -121,6 +121,9 @@ class Node:
 
     async def _run_worker(self, slot: int, *, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
         """One life of a worker process; returns when it was drained, raises WorkerDied when it fell."""
+        if self._draining:
+            task_status.started()
+            return
         fds = {name: sock.fileno() for name, sock in self.sockets.items()}
         orders = WorkerOrders(
             self.settings,
@@ -161,7 +164,8 @@ class Node:
             self.page.set_state(DOWN, slot)
             self.page.forget_associations(slot)
         if code != 0 or not self._draining:
-            logs.error("worker_died", slot=slot, code=code)
+            logs.error("worker_died", slot=slot, code=code, draining=self._draining)
+        if not self._draining:  # nobody needs another one, and its siblings are to end in peace
             raise WorkerDied(f"worker {slot} ended with {code}")
 
     async def _watch_heartbeat(self, slot: int, process: subprocess.Popen[bytes]) -> None:

@@ -15,6 +15,7 @@ import trio
 from config.settings import IndexSettings
 from pacs_actors.archive.catalogue import Catalogue, Outcome, OutcomeKind
 from pacs_actors.archive.objects.interface import ObjectStore
+from pacs_actors.archive.objects.keys import ObjectMissing
 from pacs_actors.archive.progress import IndexProgress
 from pacs_actors.mail import Ready
 from pacs_actors.mail.mailbox import Envelope, Mailbox
@@ -153,6 +154,8 @@ class Indexer:
         except OutOfResources as read_only:
             logs.warning("instance_unsettled", key=key, why=str(read_only))
             self._unsettled.add(key)
+        except ObjectMissing:
+            pass  # put aside or dropped before
         self.conflicts += 1
         self._finish_batch()
 
@@ -173,13 +176,24 @@ class Indexer:
         match found.kind:
             case OutcomeKind.INDEXED | OutcomeKind.ALREADY:
                 pass
-            case OutcomeKind.DUPLICATE if found.first_key and await self.store.same(
+            case OutcomeKind.DUPLICATE if found.first_key and await self._same(
                 found.first_key, entry.stored.key
             ):
                 self.duplicates += 1
                 await self.store.remove(entry.stored.key)
             case _:
+                try:
+                    key = await self.store.quarantine(entry.stored.key, "conflict")
+                except ObjectMissing:
+                    return  # handed on twice, and settled the first time
                 self.conflicts += 1
                 logs.warning("instance_conflict", uid=uid, first=found.first_key, second=entry.stored.key)
-                key = await self.store.quarantine(entry.stored.key, "conflict")
                 await self.catalogue.quarantine(entry, key, found, order.address)
+
+    async def _same(self, first_key: str, second_key: str) -> bool:
+        """A first copy that cannot be read is no reason to drop the second."""
+        try:
+            return await self.store.same(first_key, second_key)
+        except OSError as error:
+            logs.error("object_unreadable", key=first_key, why=str(error))
+            return False

@@ -66,9 +66,13 @@ class RecoveryReader:
         """Reads once and returns; started again after a crash it begins anew."""
         task_status.started()
         began = trio.current_time()
-        for slot in self.slots:
-            await self._read_slot(slot)
-        await self.index.ask(FlushIndex(), within_s=_FLUSH_WITHIN_S)
+        try:
+            for slot in self.slots:
+                await self._read_slot(slot)
+            await self.index.ask(FlushIndex(), within_s=_FLUSH_WITHIN_S)
+        except Unavailable as draining:
+            logs.event("recovery_cut_short", why=str(draining))  # the next start goes on from the same mark
+            return
         self.progress.unrecovered_from = None
         self.progress.page.count_indexed(self.debt)
         self.debt = 0

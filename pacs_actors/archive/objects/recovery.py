@@ -17,9 +17,11 @@ from typing import Final, Protocol
 import trio
 from msgspec import Struct
 
+from pacs_actors.archive.objects.batches import sync_folder
 from pacs_actors.archive.objects.buffers import BUFFER_BYTES
+from pacs_actors.archive.objects.filesystem import FileSystem
 from pacs_actors.archive.objects.heads import check_head
-from pacs_actors.archive.objects.keys import ObjectMissing, QuarantineReason
+from pacs_actors.archive.objects.keys import ObjectMissing, QuarantineReason, batch_folder
 from pacs_actors.archive.objects.reading import opened, read_intact
 from pacs_actors.operations import logs
 from pacs_actors.threads import NativePool
@@ -88,6 +90,8 @@ async def recover_batch(
     for key in damaged:
         found.damaged.append(await store.quarantine(key, "damaged"))
         logs.error("object_damaged", key=key, now=found.damaged[-1])
+    if found.entries:
+        await store.threads.run(sync_folder, FileSystem(), store.root / batch_folder(slot, batch))
     return found
 
 
@@ -100,6 +104,9 @@ def read_entry(root: Path, key: str, scan: Scan, buffer: memoryview, large_heads
         record = read_intact(fd, buffer)
         if record is None:
             return None
+        # A process that was killed between rename and sync leaves an object that only the page cache holds. Once it is
+        # indexed it counts as the first copy, so it has to be as durable as one that was answered.
+        os.fdatasync(fd)
         got = os.preadv(fd, [buffer], 0)
         file = parse_prefix(buffer[:got])
         offset = file.data_offset

@@ -113,3 +113,46 @@ async def test_a_batch_that_crashed_it_by_chance_is_indexed_the_next_time() -> N
 async def _bug(entries: Sequence[IndexEntry], mark: tuple[int, int] | None = None) -> list[Outcome]:
     await trio.lowlevel.checkpoint()
     raise ValueError("a passing bug")
+
+
+class DuplicateCatalogue(PickyCatalogue):
+    """Knows every instance already, with equal bytes, under another key."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.quarantined: list[str] = []
+
+    async def index_batch(
+        self, entries: Sequence[IndexEntry], mark: tuple[int, int] | None = None
+    ) -> list[Outcome]:
+        await trio.lowlevel.checkpoint()
+        return [Outcome(OutcomeKind.DUPLICATE, first_key="0/00000000/first.dcm")] * len(entries)
+
+    async def quarantine(self, entry: IndexEntry, key: str, found: Outcome, address: str = "") -> None:
+        self.quarantined.append(key)
+
+
+class UnreadableStore(NotingStore):
+    async def same(self, first: str, second: str) -> bool:
+        raise OSError(5, "Input/output error")
+
+    async def remove(self, key: str) -> None:
+        raise AssertionError("the only readable copy")
+
+
+async def test_a_first_copy_that_cannot_be_read_costs_neither_the_second_nor_the_indexer() -> None:
+    page = NodePage.create(1)
+    page.slot = 0
+    catalogue, store = DuplicateCatalogue(), UnreadableStore()
+    progress = IndexProgress(page, lambda: 0)
+    mailbox: Mailbox[IndexMessage] = Mailbox("index", 100)
+    indexer = Indexer(
+        IndexSettings(), cast("Catalogue", catalogue), cast("LocalObjectStore", store), progress, mailbox
+    )
+    progress.stored("0/00000000/1.2.3.1.dcm", 1000)
+    await mailbox.tell(IndexInstance(entry("1.2.3.1")))
+    mailbox.close()
+    await indexer.run()
+    assert store.set_aside == [("0/00000000/1.2.3.1.dcm", "conflict")]
+    assert catalogue.quarantined == ["0/00000000/1.2.3.1.dcm"]
+    assert progress.backlog == 0

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pacs_actors.archive.objects.buffers import BUFFER_BYTES
+from pacs_actors.archive.objects.filesystem import FileSystem
 from pacs_actors.archive.objects.keys import path_of
 from pacs_actors.archive.objects.recovery import recover_batch
 from protocols.dataset.record import ScannedInstance
@@ -104,3 +105,30 @@ async def test_another_slots_folders_can_be_recovered(tmp_path: Path) -> None:
         found = await recover_batch(store, 3, 0, frozenset(), scan)
         assert found.damaged
         assert not files_below(tmp_path / "objects")
+
+
+async def test_what_is_recovered_is_as_durable_as_what_was_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_store(tmp_path) as store:
+        stored = [await put(store, f"1.2.{n}", data_set(f"1.2.{n}")) for n in range(3)]
+        batch = store.current_batch()
+        synced: list[str] = []
+
+        def noting(sync: str) -> None:
+            honest = getattr(os, sync)
+
+            def call(fd: int) -> None:
+                synced.append(os.readlink(f"/proc/self/fd/{fd}"))
+                honest(fd)
+
+            monkeypatch.setattr(os, sync, call)
+            monkeypatch.setattr(FileSystem, sync, staticmethod(call))
+
+        noting("fdatasync")
+        noting("fsync")
+        found = await recover_batch(store, store.slot, batch, frozenset(), scan)
+    assert len(found.entries) == len(stored)
+    paths = {str(object_path(tmp_path, entry.stored.key)) for entry in found.entries}
+    assert paths <= set(synced)
+    assert synced[-1] == str(Path(min(paths)).parent), "the folder last, when its files are durable"
