@@ -119,7 +119,7 @@ async def test_what_is_recovered_is_as_durable_as_what_was_answered(
             honest = getattr(os, sync)
 
             def call(fd: int) -> None:
-                synced.append(os.readlink(f"/proc/self/fd/{fd}"))
+                synced.append(str(Path(f"/proc/self/fd/{fd}").readlink()))
                 honest(fd)
 
             monkeypatch.setattr(os, sync, call)
