@@ -22,7 +22,7 @@ from pacs_actors.mail import Ready
 from pacs_actors.mail.mailbox import Mailbox
 from pacs_actors.node_page import ACCEPTING, DOWN, DRAINING, STARTING, NodePage
 from protocols.errors import Unavailable
-from protocols.messages.status import ActorStatus, MailboxStatus, NodeStatus, StudySummary, WorkerStatus
+from protocols.messages.status import ActorStatus, NodeStatus, StudySummary, WorkerStatus
 from supervisors.supervisor import Child
 
 _STATES = {DOWN: "down", STARTING: "starting", ACCEPTING: "accepting", DRAINING: "draining"}
@@ -169,10 +169,7 @@ class StatusBoard:
                 )
                 for depth, vitals in self.root.walk()
             ),
-            mailboxes=tuple(
-                msgspec.convert(mailbox.statistics(), MailboxStatus, from_attributes=True)
-                for mailbox in self.mailboxes
-            ),
+            mailboxes=tuple(mailbox.statistics() for mailbox in self.mailboxes),
         )
 
 

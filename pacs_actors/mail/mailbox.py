@@ -11,27 +11,14 @@ from typing import Any, Generic, TypeVar, cast
 
 import outcome
 import trio
-from msgspec import Struct
 
 from pacs_actors.operations import logs
 from protocols.errors import PacsError, Unavailable
 from protocols.messages import Ask, Message
+from protocols.messages.status import MailboxStatus
 
 M = TypeVar("M", bound=Message)
 R = TypeVar("R")
-
-
-class MailboxStatistics(Struct, frozen=True):
-    """depth and capacity in messages; longest_wait_ms since the last reading."""
-
-    name: str
-    depth: int
-    capacity: int
-    told: int
-    served: int
-    refused: int
-    crashed: int
-    longest_wait_ms: float
 
 
 class Envelope(Generic[M]):
@@ -61,9 +48,10 @@ class Mailbox(Generic[M]):
     def depth(self) -> int:
         return self._put.statistics().current_buffer_used
 
-    def statistics(self) -> MailboxStatistics:
+    def statistics(self) -> MailboxStatus:
+        """Depth and capacity in messages; the longest wait is that since the last reading."""
         wait_ms, self._longest_wait_s = self._longest_wait_s * 1e3, 0.0
-        return MailboxStatistics(
+        return MailboxStatus(
             self.name,
             self.depth,
             self.capacity,
