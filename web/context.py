@@ -1,0 +1,17 @@
+"""What handlers of the web front end share. Made once per worker."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from config.settings import Settings
+from pacs_actors.dicom.facilities import Facilities
+from web.status import StatusSource
+
+
+class WebContext(Struct, frozen=True):
+    """archive: what associations have as well: object store, catalogue, ingest mailbox, audit, access policy, transcoder."""
+
+    settings: Settings
+    archive: Facilities
+    status: StatusSource

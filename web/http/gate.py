@@ -1,0 +1,56 @@
+"""The gate: every request of every route passes here once, is told who asks, and whether they may.
+
+Cookies are sent by browsers on their own, so a write that comes with one must also come from our own pages: its Origin is ours,
+or ``Sec-Fetch-Site`` says so. Who the caller is, is the authenticator's to find out.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+from pacs_actors.people.rights import Action, Principal
+from web.hosts import same_origin
+from web.http.request import Forbidden, Request, Unauthorised
+from web.http.routes import Access, Route
+
+_READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class Authenticator(Protocol):
+    """Finds out who asks."""
+
+    async def identify(self, request: Request) -> Principal | None:
+        """Whoever the session cookie, bearer token or share link says; None for a stranger.
+
+        raises: Unauthorised for a token that is expired, revoked or forged; Unavailable
+        """
+        ...
+
+
+class Gate:
+    def __init__(self, authenticator: Authenticator) -> None:
+        self._authenticator = authenticator
+
+    async def admit(self, request: Request, route: Route) -> None:
+        """Set ``request.principal``, or say why not. raises: Unauthorised, Forbidden, Unavailable"""
+        if route.access is Access.PUBLIC:
+            return
+        principal = request.principal = await self._authenticator.identify(request)
+        if principal is None:
+            raise Unauthorised
+        if principal.cookie and request.method not in _READS and not _from_our_page(request):
+            raise Forbidden("This request comes from another site.")
+        if isinstance(route.access, Action) and not principal.may(route.access):
+            raise Forbidden(f"This needs the permission {route.access.value}.")
+
+
+def _from_our_page(request: Request) -> bool:
+    """A browser says where a write comes from: Origin always with one, Sec-Fetch-Site in all current ones."""
+    site = request.headers.get("sec-fetch-site")
+    if site is not None and site not in ("same-origin", "none"):
+        return False
+    origin = request.headers.get("origin")
+    if origin is None:
+        return site is not None or "referer" not in request.headers
+    authority = request.root.partition("://")[2]
+    return same_origin(origin, authority)
