@@ -75,7 +75,9 @@ class RouteTable:
         for segment in route.path.strip("/").split("/"):
             if match := _TEMPLATE.fullmatch(segment):
                 names.append(match[1])
-                node = node.any_value = node.any_value or _Node()
+                if node.any_value is None:
+                    node.any_value = _Node()
+                node = node.any_value
             else:
                 node = node.fixed.setdefault(segment, _Node())
         if route.method in node.routes:
