@@ -56,8 +56,8 @@ def test_head_is_served_by_get_and_other_methods_are_named() -> None:
 )
 def test_what_is_not_there_is_not_found(path: str) -> None:
     found = TABLE.find("GET", path)
-    assert (
-        found is None or found.route is not None and found.route.path == "/dicom-web/studies/{study}/series"
+    assert found is None or (
+        found.route is not None and found.route.path == "/dicom-web/studies/{study}/series"
     )
 
 
