@@ -90,11 +90,16 @@ class StatusBoard:
         return NodeStatus(time.time(), dicom.ae_title, f"{dicom.host}:{dicom.port}", tuple(workers), ())
 
     def ready(self) -> tuple[bool, str]:
-        """Whether images are accepted on this node and PostgreSQL answers, so that they can be found."""
+        """Whether images are accepted on this node and PostgreSQL answers, so that they can be found; and why not,
+        or what is missing although they can.
+        """
         why_not = self._why_not()
         if not why_not and not self._indexes():
             why_not = "the database does not answer; images are accepted up to the backlog"
-        return not why_not, why_not
+        if why_not:
+            return False, why_not
+        # Ready all the same: what can be read is found, and taking the node away brings nothing back.
+        return True, "; ".join(worker.recovery for worker in self.node().workers if worker.recovery)
 
     async def last_studies(self) -> tuple[StudySummary, ...]:
         if not self.schema_stands:
@@ -126,6 +131,14 @@ class StatusBoard:
         if self.progress.backlog >= self.settings.storage.backlog:
             return "the index is too far behind"
         return ""
+
+    def _recovery(self) -> str:
+        progress = self.progress
+        if progress.unrecovered:
+            return (
+                f"recovery is incomplete: {progress.unrecovered} objects cannot be read; they are tried again"
+            )
+        return "" if progress.unrecovered_from is None else "recovery is under way"
 
     def _indexes(self) -> bool:
         return self.schema_stands and self.database.down_because is None
@@ -170,6 +183,7 @@ class StatusBoard:
                 for depth, vitals in self.root.walk()
             ),
             mailboxes=tuple(mailbox.statistics() for mailbox in self.mailboxes),
+            recovery=self._recovery(),
         )
 
 

@@ -51,7 +51,10 @@ def _add_health(pages: QuartTrio, source: StatusSource) -> None:
 
     @pages.get("/readyz")
     async def readyz() -> Response:
-        """Readiness: images are accepted and queries answered; 503 with the reason if not."""
+        """Readiness: images are accepted and queries answered; 503 with the reason if not.
+
+        ``why`` also says what is missing on a node that is ready: objects that recovery cannot read.
+        """
         ready, why = source.ready()
         workers = [
             {
@@ -60,6 +63,7 @@ def _add_health(pages: QuartTrio, source: StatusSource) -> None:
                 "accepting": worker.accepting,
                 "why_not": worker.why_not,
                 "indexing": worker.indexing,
+                "recovery": worker.recovery,
             }
             for worker in source.node().workers
         ]

@@ -18,7 +18,7 @@ class StatusSource(Protocol):
         ...
 
     def ready(self) -> tuple[bool, str]:
-        """Whether images are accepted and queries answered; why not, if not."""
+        """Whether images are accepted and queries answered; why not, or what is missing all the same."""
         ...
 
     async def last_studies(self) -> tuple[StudySummary, ...]:

@@ -22,7 +22,9 @@ def batch_of(key: str) -> int:
 class IndexProgress:
     """Shared by a worker's ingest writers and its indexer; lives as long as the worker.
 
-    current_batch:  tells the folder that new objects go to
+    current_batch:     tells the folder that new objects go to
+    unrecovered_from:  the lowest folder of which recovery has not indexed everything; None: there is none
+    unrecovered:       objects that recovery could not read so far, in all slots that it reads
     """
 
     def __init__(self, page: NodePage, current_batch: Callable[[], int]) -> None:
@@ -31,6 +33,7 @@ class IndexProgress:
         self._writing: Counter[int] = Counter()
         self._waiting: Counter[int] = Counter()
         self.unrecovered_from: int | None = None
+        self.unrecovered = 0
         self.stored_instances = self.stored_bytes = 0
 
     @contextmanager

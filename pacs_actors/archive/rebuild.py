@@ -28,6 +28,7 @@ from protocols.messages.archive import IndexMessage
 
 _MIGRATE_WITHIN_S = 600.0
 _TELL_EVERY_S = 0.5
+_AGAIN = 3  # over seven seconds
 _TABLES = "instances, series, studies, patients, archive_totals, ingest_mark"
 
 
@@ -36,7 +37,8 @@ class Rebuilt(Struct, frozen=True):
 
     indexed:     objects that the index did not know
     duplicates:  of them, copies of others; conflicts: of them, set aside in quarantine
-    damaged:     objects that are not what they were, set aside; unreadable: intact, but beyond our scanner, left alone
+    damaged:     objects that are not what they were, set aside; unreadable: left alone, because the disk
+                 does not give them, or because they are intact but beyond our scanner
     """
 
     indexed: int
@@ -81,6 +83,7 @@ async def rebuild(
             debt=0,
             custom=custom,
             whole=True,
+            again=_AGAIN,
         )
 
         async def telling() -> None:

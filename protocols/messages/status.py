@@ -46,6 +46,7 @@ class WorkerStatus(Struct, frozen=True):
 
     accepting:  images are accepted now; why_not says why if they are not
     indexing:   the database answers
+    recovery:   what is still missing in the index of what earlier processes stored; empty: nothing
     """
 
     slot: int
@@ -68,6 +69,7 @@ class WorkerStatus(Struct, frozen=True):
     associations: tuple[AssociationStatus, ...]
     actors: tuple[ActorStatus, ...]
     mailboxes: tuple[MailboxStatus, ...]
+    recovery: str = ""
 
 
 class StudySummary(Struct, frozen=True):

@@ -139,7 +139,7 @@ async def recovered(root: Path, digest: str) -> bool:
             batch_found = await recover_batch(
                 store, 0, batch, (), lambda data_set, _, complete: one_ingest.check(data_set, complete)
             )
-            assert not batch_found.unreadable
+            assert not (batch_found.unread or batch_found.unscannable)
             found += batch_found.entries
         for entry in found:
             data = b"".join(store.export(entry.stored.key))

@@ -112,6 +112,9 @@ export function alerts(state) {
         detail: "Images are kept on disk and indexed later; queries fail until then.",
       });
     }
+    if (worker.recovery) {
+      found.push({ bad: false, what: `${name}: ${worker.recovery}.`, detail: "Everything else of earlier runs can be found." });
+    }
   }
   if (!workersOf(state).length) found.push({ bad: true, what: "No worker is up.", detail: "Look at the server's log." });
   return found;

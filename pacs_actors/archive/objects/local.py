@@ -148,6 +148,10 @@ class LocalObjectStore:
     async def quarantine(self, key: str, why: QuarantineReason) -> str:
         return await self.threads.run(self._quarantine, key, why)
 
+    async def sync_batch(self, slot: int, batch: int) -> None:
+        """Make a batch folder's entries durable, for what is recovered. raises: OutOfResources"""
+        await self.threads.run(self._sync_batch, slot, batch)
+
     def slots(self) -> list[int]:
         with os.scandir(self.root / "objects") as entries:
             names = [entry.name for entry in entries if entry.is_dir()]
@@ -259,6 +263,10 @@ class LocalObjectStore:
             for folder in {path.parent for path in paths}:
                 with suppress(FileNotFoundError):
                     sync_folder(self._system, folder)
+
+    def _sync_batch(self, slot: int, batch: int) -> None:
+        with self._tools.writer.refusing("recovery"):
+            sync_folder(self._system, self.root / batch_folder(slot, batch))
 
     def _quarantine(self, key: str, why: QuarantineReason) -> str:
         moved_key = quarantine_key(key, why)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Container
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from threading import Lock
@@ -17,17 +18,15 @@ from typing import Final, Protocol
 import trio
 from msgspec import Struct
 
-from pacs_actors.archive.objects.batches import sync_folder
 from pacs_actors.archive.objects.buffers import BUFFER_BYTES
-from pacs_actors.archive.objects.filesystem import FileSystem
 from pacs_actors.archive.objects.heads import check_head
-from pacs_actors.archive.objects.keys import ObjectMissing, QuarantineReason, batch_folder
+from pacs_actors.archive.objects.keys import ObjectMissing, QuarantineReason
 from pacs_actors.archive.objects.reading import opened, read_intact
 from pacs_actors.operations import logs
 from pacs_actors.threads import NativePool
 from protocols.dataset.part10 import parse_prefix
 from protocols.dataset.record import IndexEntry, ScannedInstance, StoredObject
-from protocols.errors import PacsError
+from protocols.errors import OutOfResources, PacsError
 
 Scan = Callable[[memoryview, str, bool], ScannedInstance]
 """``scan(data_set, transfer_syntax_uid, complete)``, as ``protocols.dataset.scan.scan``."""
@@ -36,7 +35,7 @@ _KEYS_AT_ONCE: Final = 64
 
 
 class RecoverableStore(Protocol):
-    """What recovery needs of a store: its files, its threads, its quarantine."""
+    """What recovery needs of a store: its files, its threads, its quarantine, its syncs."""
 
     root: Path
     threads: NativePool
@@ -45,18 +44,22 @@ class RecoverableStore(Protocol):
 
     async def quarantine(self, key: str, why: QuarantineReason) -> str: ...
 
+    async def sync_batch(self, slot: int, batch: int) -> None: ...
+
 
 class Recovered(Struct):
     """What one batch folder holds besides what the index knows.
 
-    entries:     verified; for the index
-    damaged:     keys in quarantine of what was torn or damaged
-    unreadable:  keys of what is intact but cannot be scanned or could not be read; left where it is
+    entries:      verified; for the index
+    damaged:      keys in quarantine of what was torn or damaged
+    unscannable:  keys of what is intact but our scanner refuses; left where it is, another try ends the same
+    unread:       keys that the disk would not give, sync or move: to be tried again
     """
 
     entries: list[IndexEntry]
     damaged: list[str]
-    unreadable: list[str]
+    unscannable: list[str]
+    unread: list[str]
 
 
 async def recover_batch(
@@ -65,9 +68,9 @@ async def recover_batch(
     """Read one batch folder: up to 4096 objects, a buffer of 1 MiB per thread.
 
     known:   keys that are indexed already
-    raises:  OutOfResources if something damaged cannot be moved away
+    raises:  OSError if the folder cannot be listed
     """
-    found = Recovered([], [], [])
+    found = Recovered([], [], [], [])
     keys = (key for key in await store.threads.run(store.keys, slot, batch) if key not in known)
     large_heads = Lock()
     damaged: list[str] = []
@@ -80,18 +83,31 @@ async def recover_batch(
                         found.entries.append(outcome)
                     case None:
                         damaged.append(key)
-                    case _:
-                        found.unreadable.append(key)
+                    case OSError():
+                        found.unread.append(key)
                         logs.error("object_unreadable", key=key, why=str(outcome))
+                    case _:
+                        found.unscannable.append(key)
+                        logs.error("object_unscannable", key=key, why=str(outcome))
 
     async with trio.open_nursery() as nursery:
         for _ in range(store.threads.statistics.threads):
             nursery.start_soon(read_on)
     for key in damaged:
-        found.damaged.append(await store.quarantine(key, "damaged"))
-        logs.error("object_damaged", key=key, now=found.damaged[-1])
+        try:
+            with suppress(ObjectMissing):
+                found.damaged.append(await store.quarantine(key, "damaged"))
+                logs.error("object_damaged", key=key, now=found.damaged[-1])
+        except OutOfResources as why:
+            found.unread.append(key)
+            logs.error("object_damaged", key=key, why=str(why))
     if found.entries:
-        await store.threads.run(sync_folder, FileSystem(), store.root / batch_folder(slot, batch))
+        try:
+            await store.sync_batch(slot, batch)
+        except OutOfResources as why:
+            found.unread += [entry.stored.key for entry in found.entries]
+            found.entries.clear()
+            logs.error("recovered_not_durable", slot=slot, batch=batch, why=str(why))
     return found
 
 

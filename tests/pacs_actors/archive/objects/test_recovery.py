@@ -27,7 +27,8 @@ async def test_a_folder_gives_the_same_entries_as_when_its_objects_came(tmp_path
         found = await recover_batch(store, 0, 0, frozenset(), scan)
     assert {entry.scanned.sop_instance_uid: entry.stored for entry in found.entries} == stored
     assert not found.damaged
-    assert not found.unreadable
+    assert not found.unread
+    assert not found.unscannable
 
 
 async def test_what_the_index_knows_is_not_read(tmp_path: Path) -> None:
@@ -74,7 +75,8 @@ async def test_what_is_intact_but_cannot_be_scanned_stays_where_it_is(tmp_path: 
     async with open_store(tmp_path) as store:
         stored, _ = await put(store, "1.2.3", data_set("1.2.3"))
         found = await recover_batch(store, 0, 0, frozenset(), refuse)
-        assert found.unreadable == [stored.key]
+        assert found.unscannable == [stored.key]
+        assert not found.unread
         assert not found.entries
         assert not found.damaged
         assert await store.verify(stored.key)
