@@ -18,6 +18,7 @@ from pacs_actors.archive.key_values import storable
 from pacs_actors.archive.locating import LocatedInstance, fetch_located, location
 from pacs_actors.archive.matching import FindQuery, Root, plan
 from pacs_actors.archive.results import FindPage, Outcome, OutcomeKind, RecentStudy, Totals
+from pacs_actors.archive.scope import EVERYTHING, StudyScope
 from pacs_actors.database import Database
 from pacs_actors.operations import logs
 from protocols.dataset.identifier import Identifier
@@ -155,14 +156,19 @@ class Catalogue:
         return FindPage(found.returns, [record[:width] for record in records], last, found.unsupported)
 
     async def locate(
-        self, identifier: Identifier, *, root: Root = Root.STUDY, relational: bool = False
+        self,
+        identifier: Identifier,
+        *,
+        root: Root = Root.STUDY,
+        relational: bool = False,
+        scope: StudyScope = EVERYTHING,
     ) -> list[LocatedInstance]:
-        """The instances that a C-MOVE or C-GET identifier names, by series and instance number.
+        """The instances within the scope that a C-MOVE or C-GET identifier names, by series and instance number.
 
         raises: BadIdentifier (A900H) for a wrong level or a missing unique key; TooMany (A701H) for more than
                 MAX_LOCATED
         """
-        wanted = location(identifier, root, relational=relational)
+        wanted = location(identifier, root, relational=relational, scope=scope)
 
         async def unit(connection: asyncpg.Connection) -> list[LocatedInstance]:
             return await fetch_located(connection, wanted)

@@ -21,7 +21,8 @@ AS $function$
 DECLARE
     series_ids bigint[]; study_ids bigint[]; patient_ids bigint[]; mismatched boolean[]; known bigint;
     new_patients bigint[] := '{}'; new_studies bigint[] := '{}'; new_series bigint[] := '{}';
-    into_series bigint[]; of_class text[]; counts integer[]; keys text[]; added bigint; added_bytes bigint;
+    into_series bigint[]; of_class text[]; counts integer[]; sizes bigint[]; firsts timestamptz[]; senders text[];
+    keys text[]; added bigint; added_bytes bigint;
     answer json;
 BEGIN
     @resolve@
@@ -63,12 +64,16 @@ BEGIN
             timestamptz 'epoch' + (coalesce(i.received_ns, in_received_ns[1]) / 1000) * interval '1 microsecond'
         FROM unnest(grp, @instance_arguments@) WITH ORDINALITY i (grp, @instance_names@, ord)
         ORDER BY coalesce(i.sop_instance_uid, in_sop_instance_uid[1]), i.ord
-        ON CONFLICT (sop_instance_uid) DO NOTHING RETURNING series, sop_class_uid, size_bytes, object_key),
-    per AS (SELECT series, sop_class_uid, count(*)::integer AS n FROM made GROUP BY series, sop_class_uid)
+        ON CONFLICT (sop_instance_uid) DO NOTHING
+        RETURNING series, sop_class_uid, size_bytes, object_key, received_at, source),
+    per AS (
+        SELECT series, sop_class_uid, count(*)::integer AS n, sum(size_bytes)::bigint AS bytes,
+            min(received_at) AS first, min(source) AS sender
+        FROM made GROUP BY series, sop_class_uid)
     SELECT coalesce(array_agg(per.series), '{}'), array_agg(per.sop_class_uid), array_agg(per.n),
-        (SELECT array_agg(object_key) FROM made), coalesce(sum(per.n), 0),
-        (SELECT coalesce(sum(size_bytes), 0) FROM made)
-    INTO into_series, of_class, counts, keys, added, added_bytes FROM per;
+        array_agg(per.bytes), array_agg(per.first), array_agg(per.sender),
+        (SELECT array_agg(object_key) FROM made), coalesce(sum(per.n), 0), coalesce(sum(per.bytes), 0)
+    INTO into_series, of_class, counts, sizes, firsts, senders, keys, added, added_bytes FROM per;
 
     -- What was made for instances that turned out to be duplicates goes again: nobody else can have seen it.
     IF NOT new_series <@ into_series OR cardinality(new_studies) > 0 OR cardinality(new_patients) > 0 THEN
@@ -86,8 +91,14 @@ BEGIN
         IF cardinality(series_ids) > 1 THEN
             PERFORM 1 FROM series WHERE id = ANY (series_ids) ORDER BY id FOR NO KEY UPDATE;
         END IF;
-        UPDATE series e SET number_of_instances = e.number_of_instances + d.n
-        FROM (SELECT g.id, sum(g.n) AS n FROM unnest(into_series, counts) g (id, n) GROUP BY g.id) d
+        UPDATE series e SET
+            number_of_instances = e.number_of_instances + d.n, size_bytes = e.size_bytes + d.bytes,
+            revision = e.revision + 1, received_at = least(e.received_at, d.first),
+            source = CASE WHEN e.source = '' THEN d.sender ELSE e.source END
+        FROM (
+            SELECT g.id, sum(g.n) AS n, sum(g.bytes) AS bytes, min(g.first) AS first, min(g.sender) AS sender
+            FROM unnest(into_series, counts, sizes, firsts, senders) g (id, n, bytes, first, sender)
+            GROUP BY g.id) d
         WHERE e.id = d.id;
     END IF;
     -- A row that this batch made for a single group has nothing to fill in.
@@ -99,8 +110,8 @@ BEGIN
             PERFORM 1 FROM studies WHERE id = ANY (study_ids) ORDER BY id FOR NO KEY UPDATE;
         END IF;
         UPDATE studies s SET
-            number_of_instances = s.number_of_instances + d.n,
-            number_of_series = s.number_of_series + d.made,
+            number_of_instances = s.number_of_instances + d.n, size_bytes = s.size_bytes + d.bytes,
+            number_of_series = s.number_of_series + d.made, received_at = least(s.received_at, d.first),
             modalities_in_study = CASE
                 WHEN s.modalities_in_study @> d.modalities THEN s.modalities_in_study
                 ELSE ARRAY (SELECT DISTINCT m FROM unnest(s.modalities_in_study || d.modalities) m ORDER BY m) END,
@@ -108,10 +119,11 @@ BEGIN
                 WHEN s.sop_classes_in_study @> d.classes THEN s.sop_classes_in_study
                 ELSE ARRAY (SELECT DISTINCT c FROM unnest(s.sop_classes_in_study || d.classes) c ORDER BY c) END
         FROM (
-            SELECT e.study, sum(g.n) AS n, count(DISTINCT e.id) FILTER (WHERE e.id = ANY (new_series)) AS made,
+            SELECT e.study, sum(g.n) AS n, sum(g.bytes) AS bytes, min(g.first) AS first, count(DISTINCT e.id) FILTER (WHERE e.id = ANY (new_series)) AS made,
                 coalesce(array_agg(DISTINCT e.modality::text) FILTER (WHERE e.modality <> ''), '{}') AS modalities,
                 array_agg(DISTINCT g.class) AS classes
-            FROM unnest(into_series, of_class, counts) g (id, class, n) JOIN series e ON e.id = g.id
+            FROM unnest(into_series, of_class, counts, sizes, firsts) g (id, class, n, bytes, first)
+            JOIN series e ON e.id = g.id
             GROUP BY e.study) d
         WHERE s.id = d.study;
     END IF;

@@ -12,7 +12,9 @@ from msgspec import Struct
 
 from pacs_actors.archive import key_values as values
 from pacs_actors.archive.answer_columns import LEVELS
+from pacs_actors.archive.criteria import Conditions
 from pacs_actors.archive.matching import UNIQUE_KEY, Root, level_of
+from pacs_actors.archive.scope import EVERYTHING, StudyScope, scope_clause
 from protocols.dataset.attributes import BY_TAG, Level
 from protocols.dataset.identifier import Identifier
 from protocols.errors import BadIdentifier, Refusal
@@ -53,13 +55,19 @@ class LocatedInstance(Struct, frozen=True, gc=False):
 
 
 class Location(Struct, frozen=True):
-    """The values of the unique keys, by level; a level that is not there does not narrow."""
+    """The values of the unique keys, by level; a level that is not there does not narrow.
+
+    scope: the studies that the asker may see
+    """
 
     level: Level
     wanted: dict[Level, list[str]]
+    scope: StudyScope = EVERYTHING
 
 
-def location(identifier: Identifier, root: Root, *, relational: bool) -> Location:
+def location(
+    identifier: Identifier, root: Root, *, relational: bool, scope: StudyScope = EVERYTHING
+) -> Location:
     """What an identifier asks for.
 
     raises: BadIdentifier for a level that the root does not have, or a unique key that is missing: that of
@@ -80,7 +88,7 @@ def location(identifier: Identifier, root: Root, *, relational: bool) -> Locatio
         wanted[each] = values.split_values(key, BY_TAG[tag].vr)
         if each is Level.PATIENT and (len(wanted[each]) > 1 or values.has_wildcard(key)):
             raise BadIdentifier("more than one PatientID")
-    return Location(level, wanted)
+    return Location(level, wanted, scope)
 
 
 async def fetch_located(connection: asyncpg.Connection, asked: Location) -> list[LocatedInstance]:
@@ -124,8 +132,13 @@ async def _instances(
 
 
 def _clauses(asked: Location) -> tuple[str, list[object]]:
-    clauses = [f"{_COLUMN[level]} = ANY (${n}::text[])" for n, level in enumerate(asked.wanted, 1)]
-    return " AND ".join(clauses), list(asked.wanted.values())
+    conditions = Conditions()
+    clauses = [
+        f"{_COLUMN[level]} = ANY ({conditions.parameter(values, 'text[]')})"
+        for level, values in asked.wanted.items()
+    ]
+    seen = scope_clause(asked.scope, conditions.parameter)
+    return " AND ".join([*clauses, *([seen] if seen else [])]), conditions.parameters
 
 
 def _portions(series: Sequence[tuple[int, int]]) -> Iterator[list[int]]:

@@ -33,6 +33,7 @@ from pacs_actors.archive.answer_columns import (
 )
 from pacs_actors.archive.columns import column, name_columns
 from pacs_actors.archive.criteria import Conditions
+from pacs_actors.archive.scope import EVERYTHING, StudyScope, scope_clause
 from protocols.dataset.attributes import BY_TAG, Attribute, Level
 from protocols.dataset.identifier import Identifier
 from protocols.dataset.transfer_syntax import dictionary_vr
@@ -80,6 +81,7 @@ class FindQuery(Struct, frozen=True):
     returns:   tags asked for, in the order in which the answers shall have them
     limit:     rows of this page
     after:     the cursor that the page before ended with
+    scope:     the studies that the asker may see
     """
 
     root: Root
@@ -92,6 +94,7 @@ class FindQuery(Struct, frozen=True):
     fuzzy: bool = False
     limit: int = 500
     after: tuple[int, ...] | None = None
+    scope: StudyScope = EVERYTHING
 
 
 class FindPlan(Struct, frozen=True):
@@ -125,6 +128,7 @@ def find_query(
     combined_datetime: bool = False,
     fuzzy: bool = False,
     limit: int = 500,
+    scope: StudyScope = EVERYTHING,
 ) -> FindQuery:
     """The query of a C-FIND identifier. raises: BadIdentifier for a level that the root does not have"""
     return FindQuery(
@@ -137,6 +141,7 @@ def find_query(
         combined_datetime=combined_datetime,
         fuzzy=fuzzy,
         limit=limit,
+        scope=scope,
     )
 
 
@@ -175,7 +180,19 @@ class _Planner:
                 self.clauses.append(clause)
         for tag, keys in query.sequences.items():
             self._sequence(tag, keys)
+        self._limit_to_scope()
         return self._statement()
+
+    def _limit_to_scope(self) -> None:
+        """A patient is seen through a study that may be seen."""
+        clause = scope_clause(self.query.scope, self.conditions.parameter)
+        if clause is None:
+            return
+        if self.query.level is Level.PATIENT:
+            clause = f"EXISTS (SELECT FROM studies s WHERE s.patient = p.id AND {clause})"
+        else:
+            self.used.add(Level.STUDY)
+        self.clauses.append(clause)
 
     def _statement(self) -> FindPlan:
         query = self.query
