@@ -171,6 +171,7 @@ class StatusBoard:
                 "connections": sum(listener.accepted for listener in self.listeners),
                 "turned_away": sum(listener.turned_away for listener in self.listeners),
                 "index_batches": self.indexer.batches,
+                "objects_healed": self.indexer.healed,
                 "buffers_free": health.buffers.free,
                 "native_threads_busy": health.threads.busy,
                 "database_connects": self.database.connects,

@@ -17,6 +17,7 @@ from pacs_actors.archive.index_function import CALL_INDEX_FUNCTION
 from pacs_actors.archive.key_values import storable
 from pacs_actors.archive.locating import LocatedInstance, fetch_located, location
 from pacs_actors.archive.matching import FindQuery, Root, plan
+from pacs_actors.archive.objects.keys import parse_key
 from pacs_actors.archive.results import FindPage, Outcome, OutcomeKind, RecentStudy, Totals
 from pacs_actors.archive.scope import EVERYTHING, StudyScope
 from pacs_actors.database import Database
@@ -106,10 +107,13 @@ class Catalogue:
                 with_groups = True  # the database was restored to an earlier state
         raise AssertionError
 
-    async def quarantine(self, entry: IndexEntry, key: str, found: Outcome, address: str = "") -> None:
+    async def quarantine(
+        self, entry: IndexEntry, key: str, found: Outcome, address: str = "", *, first_lost: bool = False
+    ) -> None:
         """Note an object that was set aside, with the audit event, in one transaction; again changes nothing.
 
-        key: where the object lies now
+        key:         where the object lies now
+        first_lost:  the first object is not there any more: the audit tells that this one could not take its place
         """
         stored, uid = entry.stored, entry.scanned.sop_instance_uid
 
@@ -125,10 +129,40 @@ class Catalogue:
                 )  # fmt: skip
                 if noted is not None:
                     await _audit(
-                        connection, entry, found, address=address, event="instance_quarantined", key=key
-                    )
+                        connection, entry, found, address=address, event="instance_quarantined", key=key,
+                        first_lost=first_lost,
+                    )  # fmt: skip
 
         await self.database.run(unit, urgent=True)
+
+    async def heal(self, entry: IndexEntry, first_key: str, address: str = "") -> str:
+        """Give an entry's object the place of a lost one with the same digest, with the audit event, in one transaction.
+
+        returns: key of the object that has the place now; another one's if ``first_key`` had it no more
+        """
+        stored, uid = entry.stored, entry.scanned.sop_instance_uid
+        place = parse_key(stored.key)
+
+        async def unit(connection: asyncpg.Connection) -> str:
+            async with connection.transaction():
+                holder: str = await connection.fetchval(
+                    "SELECT object_key FROM instances WHERE sop_instance_uid = $1 FOR UPDATE", uid
+                )
+                if holder != first_key:
+                    return holder
+                await connection.execute(
+                    """UPDATE instances SET object_key = $2, slot = $3, batch = $4, data_offset = $5
+                    WHERE sop_instance_uid = $1""",
+                    uid, stored.key, place.slot, place.batch, stored.data_offset,
+                )  # fmt: skip
+                found = Outcome(OutcomeKind.DUPLICATE, first_key)
+                await _audit(
+                    connection, entry, found, address=address, event="object_healed", key=stored.key,
+                    first_lost=True,
+                )  # fmt: skip
+                return stored.key
+
+        return await self.database.run(unit, urgent=True)
 
     async def audit_conflict(
         self, entry: IndexEntry, found: Outcome, address: str = "", *, what: str
@@ -254,11 +288,19 @@ class Catalogue:
 
 
 async def _audit(
-    connection: asyncpg.Connection, entry: IndexEntry, found: Outcome, *, address: str, event: str, key: str
+    connection: asyncpg.Connection,
+    entry: IndexEntry,
+    found: Outcome,
+    *,
+    address: str,
+    event: str,
+    key: str,
+    first_lost: bool = False,
 ) -> None:
     scanned, stored = entry.scanned, entry.stored
     details = {
         "key": key, "first_key": found.first_key, "digest": stored.digest.hex(), "kind": found.kind.value,
+        **({"first_lost": True} if first_lost else {}),
     }  # fmt: skip
     await connection.execute(
         """INSERT INTO audit_events (event, outcome, who, address, patient_id, uids, details)

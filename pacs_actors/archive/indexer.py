@@ -8,7 +8,10 @@ that crashes us again while others do not is set aside, so that it cannot keep t
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
+import msgspec
 import outcome
 import trio
 
@@ -16,7 +19,7 @@ from config.settings import IndexSettings
 from pacs_actors.archive.catalogue import Catalogue, Outcome, OutcomeKind
 from pacs_actors.archive.objects.interface import ObjectStore
 from pacs_actors.archive.objects.keys import ObjectMissing
-from pacs_actors.archive.progress import IndexProgress
+from pacs_actors.archive.progress import IndexProgress, batch_of
 from pacs_actors.mail import Ready
 from pacs_actors.mail.mailbox import Envelope, Mailbox
 from pacs_actors.operations import logs
@@ -50,7 +53,7 @@ class Indexer:
         self._crashes: Counter[str] = Counter()  # of instances tried alone
         self._indexed_before_crash: int | None = None
         self._trying = False  # still set when a crash ended the last life in the middle of a batch
-        self.batches = self.instances = self.duplicates = self.conflicts = 0
+        self.batches = self.instances = self.duplicates = self.conflicts = self.healed = 0
 
     async def run(self, *, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
         task_status.started()
@@ -118,10 +121,13 @@ class Indexer:
         self._settled.clear()
         fresh = 0
         for order in done:
+            key = order.entry.stored.key
             if not order.recovered:
-                if order.entry.stored.key not in self._unsettled:  # otherwise the mark stays below its folder
-                    self.progress.indexed(order.entry.stored.key)
+                if key not in self._unsettled:  # otherwise the mark stays below its folder
+                    self.progress.indexed(key)
                 fresh += 1
+            elif key in self._unsettled and key.startswith(f"{self.store.slot}/"):
+                self.progress.stay_below(batch_of(key))
         self._unsettled.clear()
         self.progress.page.count_indexed(fresh)
 
@@ -169,31 +175,57 @@ class Indexer:
 
     async def _settle(self, order: IndexInstance, found: Outcome) -> None:
         """An instance that is not simply new. The first copy is always kept; nothing is overwritten."""
-        entry = order.entry
-        uid = entry.scanned.sop_instance_uid
         if found.patient_mismatch:
-            await self.catalogue.audit_conflict(entry, found, order.address, what="patient_mismatch")
+            await self.catalogue.audit_conflict(order.entry, found, order.address, what="patient_mismatch")
         match found.kind:
             case OutcomeKind.INDEXED | OutcomeKind.ALREADY:
                 pass
-            case OutcomeKind.DUPLICATE if found.first_key and await self._same(
-                found.first_key, entry.stored.key
-            ):
-                self.duplicates += 1
-                await self.store.remove(entry.stored.key)
+            case OutcomeKind.DUPLICATE if found.first_key:
+                await self._settle_copy(order, found, found.first_key)
             case _:
-                try:
-                    key = await self.store.quarantine(entry.stored.key, "conflict")
-                except ObjectMissing:
-                    return  # handed on twice, and settled the first time
-                self.conflicts += 1
-                logs.warning("instance_conflict", uid=uid, first=found.first_key, second=entry.stored.key)
-                await self.catalogue.quarantine(entry, key, found, order.address)
+                await self._keep_aside(order, found)
 
-    async def _same(self, first_key: str, second_key: str) -> bool:
-        """A first copy that cannot be read is no reason to drop the second."""
+    async def _settle_copy(self, order: IndexInstance, found: Outcome, first_key: str) -> None:
+        """One with the digest that was answered for first. A first copy that is lost gives its place to it."""
+        key = order.entry.stored.key
+        while first_key != key:
+            if await self._readable(self.store.same, first_key, key):
+                self.duplicates += 1
+                await self.store.remove(key)
+                return
+            if await self._readable(self.store.verify, first_key) or not await self._readable(
+                self.store.verify, key
+            ):
+                await self._keep_aside(order, msgspec.structs.replace(found, first_key=first_key))
+                return
+            holder = await self.catalogue.heal(order.entry, first_key, order.address)
+            if holder == key:
+                self.healed += 1
+                logs.warning(
+                    "object_healed", uid=order.entry.scanned.sop_instance_uid, lost=first_key, by=key
+                )
+                with suppress(ObjectMissing):  # what is left of it
+                    await self.store.quarantine(first_key, "damaged")
+            first_key = holder  # another worker's copy may have been quicker
+
+    async def _keep_aside(self, order: IndexInstance, found: Outcome) -> None:
+        entry, first_key = order.entry, found.first_key
         try:
-            return await self.store.same(first_key, second_key)
+            key = await self.store.quarantine(entry.stored.key, "conflict")
+        except ObjectMissing:
+            return  # handed on twice, and settled the first time
+        self.conflicts += 1
+        uid = entry.scanned.sop_instance_uid
+        lost = first_key is not None and not await self._readable(self.store.exists, first_key)
+        logs.warning("instance_conflict", uid=uid, first=first_key, second=entry.stored.key, first_lost=lost)
+        await self.catalogue.quarantine(entry, key, found, order.address, first_lost=lost)
+
+    async def _readable(self, ask: Callable[..., Awaitable[bool]], *keys: str) -> bool:
+        """Of an object that is not there, or that the disk does not give, nothing is true."""
+        try:
+            return await ask(*keys)
+        except ObjectMissing:
+            return False
         except OSError as error:
-            logs.error("object_unreadable", key=first_key, why=str(error))
+            logs.error("object_unreadable", key=keys[0], why=str(error))
             return False

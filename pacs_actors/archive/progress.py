@@ -34,6 +34,7 @@ class IndexProgress:
         self._waiting: Counter[int] = Counter()
         self.unrecovered_from: int | None = None
         self.unrecovered = 0
+        self._unsettled_from: int | None = None
         self.stored_instances = self.stored_bytes = 0
 
     @contextmanager
@@ -59,6 +60,10 @@ class IndexProgress:
         if not self._waiting[batch]:
             del self._waiting[batch]
 
+    def stay_below(self, batch: int) -> None:
+        """Something recovered in this folder could not be settled: the next start has to look at it again."""
+        self._unsettled_from = batch if self._unsettled_from is None else min(self._unsettled_from, batch)
+
     @property
     def backlog(self) -> int:
         """Instances stored or being stored that the index does not show yet."""
@@ -67,8 +72,9 @@ class IndexProgress:
     def mark(self) -> int:
         """Everything in folders below this number is indexed."""
         floors = [self.current_batch(), *self._writing, *self._waiting]
-        if self.unrecovered_from is not None:
-            floors.append(self.unrecovered_from)
+        for floor in (self.unrecovered_from, self._unsettled_from):
+            if floor is not None:
+                floors.append(floor)
         return min(floors)
 
     def hasten(self) -> None:

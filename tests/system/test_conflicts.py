@@ -102,6 +102,64 @@ def test_other_contents_under_a_taken_uid_are_put_aside_and_the_first_is_kept(
     assert not any("Second^One" in line for line in audited), "nor in the audit"
 
 
+def object_of(node: Server, instance: Instance) -> tuple[str, Path]:
+    """Key and file of what the index says is an instance's object."""
+    peers.find(node, "STUDY", {"StudyInstanceUID": instance.study})
+    (key,) = node.sql(f"SELECT object_key FROM instances WHERE sop_instance_uid = '{instance.uid}'")
+    slot, batch, name = key.split("/")
+    return key, node.data / "objects" / slot / batch[:5] / batch / name
+
+
+def audited(node: Server, event: str, instance: Instance) -> list[str]:
+    return node.sql(
+        f"SELECT outcome, details->>'first_key', details->>'first_lost' FROM audit_events "
+        f"WHERE event = '{event}' AND '{instance.uid}' = ANY (uids)"
+    )
+
+
+@pytest.mark.parametrize("lost", ["missing", "bytes", "record"])
+def test_an_instance_whose_object_is_lost_is_healed_when_it_is_sent_again(node: Server, lost: str) -> None:
+    instance = peers.make()
+    aside = len(node.quarantined())
+    assert peers.send(node, instance) == [SUCCESS]
+    key, path = object_of(node, instance)
+    whole = bytearray(path.read_bytes())
+    if lost == "missing":
+        path.unlink()
+    else:
+        whole[-9 if lost == "bytes" else 30] ^= 1
+        path.write_bytes(whole)
+
+    assert peers.send(node, instance) == [SUCCESS]
+    peers.wait_until(lambda: object_of(node, instance)[0] != key, "the new object to have the place")
+    assert kept_bytes(node, instance) == instance.data
+    assert study_counts(node, instance.study) == ["1", "1", "CT"]
+    assert audited(node, "object_healed", instance) == [f"warning|{key}|true"]
+    assert len(node.quarantined()) - aside == (lost != "missing"), "what is left of the first is kept"
+    assert not path.exists()
+
+
+def test_other_contents_do_not_take_the_place_of_a_lost_object(node: Server) -> None:
+    """The first content is what was answered for."""
+    first = peers.make(Rows=1)
+    dataset = peers.decode(first.data)
+    dataset.Rows = 2
+    second = replace(first, data=peers.encode(dataset))
+    assert peers.send(node, first) == [SUCCESS]
+    key, path = object_of(node, first)
+    path.unlink()
+    aside = len(node.quarantined())
+    assert peers.send(node, second) == [SUCCESS]
+    peers.wait_until(lambda: len(node.quarantined()) == aside + 1, "the second to be put aside")
+    peers.wait_until(
+        lambda: audited(node, "instance_quarantined", first) == [f"warning|{key}|true"], "the audit"
+    )
+    assert object_of(node, first)[0] == key
+    assert peers.send(node, first) == [SUCCESS], "and the first heals it"
+    peers.wait_until(lambda: object_of(node, first)[0] != key, "the first to be back")
+    assert kept_bytes(node, first) == first.data
+
+
 def test_a_conflict_that_comes_again_is_put_aside_again_with_the_same_answer(node: Server) -> None:
     first = peers.make(Rows=1)
     dataset = peers.decode(first.data)

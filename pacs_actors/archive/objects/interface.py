@@ -139,10 +139,13 @@ class ObjectStore(Protocol):
         """
 
     async def verify(self, key: str) -> bool:
-        """Read the object from the medium and compare it with its digest. raises: ObjectMissing"""
+        """Read the object from the medium and compare it with its digest. raises: ObjectMissing, OSError"""
 
     async def same(self, first: str, second: str) -> bool:
-        """Whether both objects hold the same bytes, our record aside. False if one cannot be read."""
+        """Whether both objects hold the same bytes and a record of them. False if one is not there. raises: OSError"""
+
+    async def exists(self, key: str) -> bool:
+        """Whether there is such an object; nothing of its content is read. raises: OSError"""
 
     async def remove(self, *keys: str) -> None:
         """Delete objects durably. Nothing for those that are gone already. raises: OutOfResources if

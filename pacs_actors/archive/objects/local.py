@@ -142,6 +142,9 @@ class LocalObjectStore:
     async def same(self, first: str, second: str) -> bool:
         return await self.threads.run(reading.same_bytes, self.root, first, second)
 
+    async def exists(self, key: str) -> bool:
+        return await self.threads.run(reading.is_there, self.root, key)
+
     async def remove(self, *keys: str) -> None:
         await self.threads.run(self._remove, keys)
 

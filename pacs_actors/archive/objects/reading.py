@@ -71,6 +71,15 @@ def is_intact(root: Path, key: str) -> bool:
         return read_intact(fd, memoryview(bytearray(BUFFER_BYTES))) is not None
 
 
+def is_there(root: Path, key: str) -> bool:
+    """raises: OSError"""
+    try:
+        with opened(root, key):
+            return True
+    except ObjectMissing:
+        return False
+
+
 def export(root: Path, key: str) -> Iterator[bytes]:
     """The Part 10 file in pieces, without our record. raises: ObjectMissing, OSError"""
     with opened(root, key) as fd:
@@ -83,11 +92,17 @@ def export(root: Path, key: str) -> Iterator[bytes]:
 
 
 def same_bytes(root: Path, first: str, second: str) -> bool:
-    """Whether two objects are equal from byte 128 on. False if one is missing. raises: OSError"""
+    """Whether two objects are equal from byte 128 on, and their records say the same of that.
+
+    False if one is missing. raises: OSError
+    """
     try:
         with opened(root, first) as a, opened(root, second) as b:
             size = os.fstat(a).st_size
             if size != os.fstat(b).st_size or size <= PREAMBLE_BYTES:
+                return False
+            records = [read_record(os.pread(fd, PREAMBLE_BYTES, 0)) for fd in (a, b)]
+            if None in records or len({record.digest for record in records if record}) > 1:
                 return False
             for offset in range(PREAMBLE_BYTES, size, BUFFER_BYTES):
                 if os.pread(a, BUFFER_BYTES, offset) != os.pread(b, BUFFER_BYTES, offset):

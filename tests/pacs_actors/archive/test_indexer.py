@@ -12,11 +12,13 @@ import trio.testing
 from config.settings import IndexSettings
 from pacs_actors.archive.catalogue import Catalogue, Outcome, OutcomeKind
 from pacs_actors.archive.indexer import Indexer
+from pacs_actors.archive.objects.keys import ObjectMissing
 from pacs_actors.archive.objects.local import LocalObjectStore
 from pacs_actors.archive.progress import IndexProgress
 from pacs_actors.mail.mailbox import Mailbox
 from pacs_actors.node_page import NodePage
 from protocols.dataset.record import IndexEntry, ScannedInstance, StoredObject
+from protocols.errors import OutOfResources
 from protocols.messages.archive import FlushIndex, IndexInstance, IndexMessage
 from supervisors.supervisor import Child, RestartLimit, keep_alive
 
@@ -120,7 +122,9 @@ class DuplicateCatalogue(PickyCatalogue):
 
     def __init__(self) -> None:
         super().__init__()
-        self.quarantined: list[str] = []
+        self.quarantined: list[tuple[str, bool]] = []
+        self.healed: list[tuple[str, str]] = []
+        self.holder = "0/00000000/first.dcm"
 
     async def index_batch(
         self, entries: Sequence[IndexEntry], mark: tuple[int, int] | None = None
@@ -128,31 +132,137 @@ class DuplicateCatalogue(PickyCatalogue):
         await trio.lowlevel.checkpoint()
         return [Outcome(OutcomeKind.DUPLICATE, first_key="0/00000000/first.dcm")] * len(entries)
 
-    async def quarantine(self, entry: IndexEntry, key: str, found: Outcome, address: str = "") -> None:
-        self.quarantined.append(key)
+    async def quarantine(
+        self, entry: IndexEntry, key: str, found: Outcome, address: str = "", *, first_lost: bool = False
+    ) -> None:
+        self.quarantined.append((key, first_lost))
+
+    async def heal(self, entry: IndexEntry, first_key: str, address: str = "") -> str:
+        if self.holder == first_key:
+            self.holder = entry.stored.key
+            self.healed.append((first_key, self.holder))
+        return self.holder
 
 
-class UnreadableStore(NotingStore):
+class BadDisk(NotingStore):
+    """bad: what becomes of reading an object: False: it is damaged; an error"""
+
+    def __init__(self, **bad: Exception | bool) -> None:
+        super().__init__()
+        self.bad = bad
+        self.removed: list[str] = []
+
+    def _read(self, key: str) -> bool:
+        error = self.bad.get(key.rsplit("/", 1)[1].removesuffix(".dcm").replace(".", "_"), True)
+        if isinstance(error, Exception):
+            raise error
+        return error
+
     async def same(self, first: str, second: str) -> bool:
-        raise OSError(5, "Input/output error")
+        try:
+            return self._read(first) and self._read(second)
+        except ObjectMissing:
+            return False
+
+    async def verify(self, key: str) -> bool:
+        return self._read(key)
+
+    async def exists(self, key: str) -> bool:
+        try:
+            self._read(key)
+        except ObjectMissing:
+            return False
+        return True
+
+    async def quarantine(self, key: str, why: str) -> str:
+        if isinstance(self.bad.get("first"), ObjectMissing) and "first" in key:
+            raise ObjectMissing(key)
+        return await super().quarantine(key, why)
 
     async def remove(self, key: str) -> None:
-        raise AssertionError("the only readable copy")
+        self.removed.append(key)
 
 
-async def test_a_first_copy_that_cannot_be_read_costs_neither_the_second_nor_the_indexer() -> None:
+EIO = OSError(5, "Input/output error")
+FIRST, FRESH, OTHER = (f"0/00000000/{name}.dcm" for name in ("first", "1.2.3.1", "1.2.3.2"))
+
+
+async def settle(catalogue: PickyCatalogue, store: BadDisk, *uids: str) -> Indexer:
+    """Index these instances, which the catalogue takes for copies."""
     page = NodePage.create(1)
     page.slot = 0
-    catalogue, store = DuplicateCatalogue(), UnreadableStore()
     progress = IndexProgress(page, lambda: 0)
     mailbox: Mailbox[IndexMessage] = Mailbox("index", 100)
     indexer = Indexer(
         IndexSettings(), cast("Catalogue", catalogue), cast("LocalObjectStore", store), progress, mailbox
     )
-    progress.stored("0/00000000/1.2.3.1.dcm", 1000)
-    await mailbox.tell(IndexInstance(entry("1.2.3.1")))
+    for uid in uids:
+        progress.stored(f"0/00000000/{uid}.dcm", 1000)
+        await mailbox.tell(IndexInstance(entry(uid)))
     mailbox.close()
     await indexer.run()
-    assert store.set_aside == [("0/00000000/1.2.3.1.dcm", "conflict")]
-    assert catalogue.quarantined == ["0/00000000/1.2.3.1.dcm"]
     assert progress.backlog == 0
+    return indexer
+
+
+@pytest.mark.parametrize("lost", [EIO, False, ObjectMissing(FIRST)], ids=["unreadable", "damaged", "missing"])
+async def test_a_first_copy_that_is_lost_gives_its_place_to_the_second(lost: Exception | bool) -> None:
+    catalogue, store = DuplicateCatalogue(), BadDisk(first=lost)
+    indexer = await settle(catalogue, store, "1.2.3.1")
+    assert catalogue.healed == [(FIRST, FRESH)]
+    assert store.removed == []
+    missing = isinstance(lost, ObjectMissing)
+    assert store.set_aside == ([] if missing else [(FIRST, "damaged")]), "what is left of it is kept"
+    assert (indexer.healed, indexer.duplicates, indexer.conflicts) == (1, 0, 0)
+
+
+async def test_a_second_copy_in_the_same_batch_is_a_copy_of_the_one_that_healed() -> None:
+    catalogue, store = DuplicateCatalogue(), BadDisk(first=ObjectMissing(FIRST))
+    indexer = await settle(catalogue, store, "1.2.3.1", "1.2.3.2")
+    assert catalogue.healed == [(FIRST, FRESH)]
+    assert store.removed == [OTHER]
+    assert (indexer.healed, indexer.duplicates) == (1, 1)
+
+
+async def test_a_copy_that_is_damaged_itself_heals_nothing() -> None:
+    catalogue, store = DuplicateCatalogue(), BadDisk(first=EIO, **{"1_2_3_1": False})
+    await settle(catalogue, store, "1.2.3.1")
+    assert catalogue.healed == []
+    assert store.set_aside == [(FRESH, "conflict")]
+    assert catalogue.quarantined == [(FRESH, True)]
+
+
+class ReadOnlyDisk(BadDisk):
+    async def remove(self, key: str) -> None:
+        raise OutOfResources("the object store is read-only")
+
+
+async def test_mark_stays_below_a_recovered_copy_that_cannot_be_removed() -> None:
+    """Else no start would ever look at it again."""
+    page = NodePage.create(1)
+    page.slot = 0
+    progress = IndexProgress(page, lambda: 7)
+    mailbox: Mailbox[IndexMessage] = Mailbox("index", 100)
+    indexer = Indexer(
+        IndexSettings(),
+        cast("Catalogue", DuplicateCatalogue()),
+        cast("LocalObjectStore", ReadOnlyDisk()),
+        progress,
+        mailbox,
+    )
+    await mailbox.tell(IndexInstance(entry("1.2.3.1"), recovered=True))
+    mailbox.close()
+    await indexer.run()
+    assert progress.mark() == 0
+
+
+class CollidingDisk(BadDisk):
+    async def same(self, first: str, second: str) -> bool:
+        return False
+
+
+async def test_equal_digests_of_different_bytes_are_a_conflict() -> None:
+    catalogue, store = DuplicateCatalogue(), CollidingDisk()
+    await settle(catalogue, store, "1.2.3.1")
+    assert catalogue.healed == []
+    assert catalogue.quarantined == [(FRESH, False)]
