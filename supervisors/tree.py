@@ -23,7 +23,6 @@ from pathlib import Path
 import trio
 
 from pacs_actors import migrations
-from pacs_actors.archive.audit import Audit, Auditor
 from pacs_actors.archive.catalogue import Catalogue
 from pacs_actors.archive.commitment_book import CommitmentBook
 from pacs_actors.archive.custom import custom_attributes
@@ -36,6 +35,9 @@ from pacs_actors.archive.progress import IndexProgress
 from pacs_actors.archive.query_responder import FindMatches, QueryResponder
 from pacs_actors.archive.recovery_reader import MOST_WAITING, RecoveryReader
 from pacs_actors.archive.transcoder import Transcoder
+from pacs_actors.audit.audit import Audit
+from pacs_actors.audit.auditor import Auditor
+from pacs_actors.audit.trail import Trail
 from pacs_actors.database import Database
 from pacs_actors.dicom.access_book import AccessBook
 from pacs_actors.dicom.commitment_agent import CommitmentAgent
@@ -48,7 +50,8 @@ from pacs_actors.mail.mailbox import Mailbox
 from pacs_actors.node_page import ACCEPTING, NodePage
 from pacs_actors.operations import logs
 from protocols.errors import Unavailable
-from protocols.messages.archive import AuditEvent, IndexMessage, IngestMessage
+from protocols.messages.archive import IndexMessage, IngestMessage
+from protocols.messages.audit import AuditEvent
 from supervisors.orders import WorkerOrders
 from supervisors.status_board import StatusBoard
 from supervisors.supervisor import Child, RestartLimit, one_for_one
@@ -150,7 +153,7 @@ class WorkerTree:
             Child("web", self._serve_web),
         )
         self.indexing = Child("indexer", indexer.run)
-        self.auditing = Child("auditor", Auditor(ledger, self.audits).run)
+        self.auditing = Child("auditor", Auditor(Trail(database), self.audits).run)
         self.responding = one_for_one("query responders", limit, *responders)
         self.root = one_for_one(
             "worker",

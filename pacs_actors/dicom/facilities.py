@@ -7,12 +7,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from config.settings import Settings
-from pacs_actors.archive.audit import Audit
 from pacs_actors.archive.catalogue import Catalogue
 from pacs_actors.archive.objects.buffers import BufferPool
 from pacs_actors.archive.objects.interface import ObjectStore
 from pacs_actors.archive.progress import IndexProgress
 from pacs_actors.archive.transcoder import Transcoder
+from pacs_actors.audit.audit import Audit
 from pacs_actors.dicom.access import TOO_MANY, AccessPolicy, Grant, Right, Turned
 from pacs_actors.mail.mailbox import Mailbox
 from pacs_actors.node_page import NodePage

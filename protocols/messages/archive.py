@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from msgspec import field
-
 from protocols.dataset.record import IndexEntry
 from protocols.messages import Ask, Message
 
@@ -50,20 +48,3 @@ class FlushIndex(Ask[None], frozen=True):
 
 IngestMessage = StoreObject
 IndexMessage = IndexInstance | FlushIndex
-
-
-class AuditEvent(Message, frozen=True):
-    """Who did what to whose data (PS3.15 A.5): one row of the audit, never changed.
-
-    event:    association, store, query, retrieve, move, commit, refusal, conflict…
-    outcome:  success, warning, failure or refused
-    who:      AE title or user
-    """
-
-    event: str
-    outcome: str
-    who: str = ""
-    address: str = ""
-    patient_id: str = ""
-    uids: tuple[str, ...] = ()
-    details: dict[str, str | int] = field(default_factory=dict)

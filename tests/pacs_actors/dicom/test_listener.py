@@ -13,7 +13,7 @@ import trio
 import trio.testing
 
 from config.settings import DicomSettings, Settings
-from pacs_actors.archive.audit import Audit
+from pacs_actors.audit.audit import Audit
 from pacs_actors.dicom.access import Grant, KnownAe, Right, policy
 from pacs_actors.dicom.association import Association, Service
 from pacs_actors.dicom.facilities import Facilities
@@ -25,7 +25,7 @@ from pacs_actors.mail.mailbox import Mailbox
 from pacs_actors.node_page import ASSOCIATION_SLOTS, NodePage
 from protocols.dimse.commands import CommandField, decode_command
 from protocols.errors import PeerError, Unavailable
-from protocols.messages.archive import AuditEvent
+from protocols.messages.audit import AuditEvent
 from protocols.ul.model import LOCAL_LIMIT_EXCEEDED, Abort, AssociateAccept, AssociateReject, ContextResult
 from protocols.ul.negotiation import request
 from protocols.ul.pdata import encode_message, pdvs

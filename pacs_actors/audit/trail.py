@@ -1,0 +1,236 @@
+"""The audit in PostgreSQL: all SQL on ``audit_events`` and ``audit_deliveries``.
+
+Methods of ``Trail`` are one unit of work on ``Database`` each, and raise Unavailable when PostgreSQL is away or too slow.
+The functions below it are plain asyncpg coroutines, for those and for the command line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import asyncpg
+import msgspec
+
+from pacs_actors.archive.key_values import storable
+from pacs_actors.audit.chain import Link
+from pacs_actors.database import Database
+from protocols.messages.audit import AuditEvent, AuditPage, AuditQuery, AuditRow
+
+MOST_ROWS: Final = 1000
+MOST_COUNTED: Final = 10_000
+_MOST_TEXT: Final = 1024
+_MOST_UIDS: Final = 1000
+_BLOCK: Final = 1000
+_HIGHEST: Final = 2**63 - 1
+_COLUMNS: Final = (
+    "id, at, recorded_at, event, outcome, who, via, address, patient_id, uids, details::text AS details, "
+    "encode(hash, 'hex') AS hash"
+)
+_INSERT: Final = (
+    "INSERT INTO audit_events (at, event, outcome, who, via, address, patient_id, uids, details) "
+    "VALUES (coalesce($1, clock_timestamp()), $2, $3, $4, $5, $6, $7, $8, $9)"
+)
+_LINKS: Final = (
+    "SELECT id, at, recorded_at, event, outcome, who, via, address, patient_id, uids, details::text AS details, "
+    "previous, hash FROM audit_events ORDER BY id"
+)
+_DETAILS: Final = msgspec.json.Decoder(dict[str, Any])
+
+
+class Trail:
+    """Owns the table ``audit_events``."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    async def append(self, events: Sequence[AuditEvent]) -> None:
+        """Write events, all or none, in order."""
+        rows = [_stored(event) for event in events]
+
+        async def unit(connection: asyncpg.Connection) -> None:
+            await connection.executemany(_INSERT, rows)
+
+        await self.database.run(unit)
+
+    async def search(
+        self, query: AuditQuery, *, before: int | None = None, limit: int = 50, count: bool = True
+    ) -> AuditPage:
+        """A page of rows, newest first.
+
+        before:  of the page before this one; None: the first page
+        limit:   1 to MOST_ROWS
+        count:   False: total is that of the page only, which is quicker
+        """
+        limit = min(max(limit, 1), MOST_ROWS)
+        before = None if before is None else min(max(before, 0), _HIGHEST)
+
+        async def unit(connection: asyncpg.Connection) -> AuditPage:
+            where, values = _where(query)
+            page, bounds = _where(query, before=before)
+            found = await connection.fetch(
+                f"SELECT {_COLUMNS} FROM audit_events WHERE {page} ORDER BY id DESC LIMIT {limit + 1}",  # noqa: S608 - our words
+                *bounds,
+            )
+            rows = tuple(_row(record) for record in found[:limit])
+            total = len(rows)
+            if count:
+                sql = f"SELECT count(*) FROM (SELECT FROM audit_events WHERE {where} LIMIT {MOST_COUNTED + 1}) some"  # noqa: S608
+                total = await connection.fetchval(sql, *values)
+            more = rows[-1].id if len(found) > limit else None
+            return AuditPage(rows, more, min(total, MOST_COUNTED), capped=total > MOST_COUNTED)
+
+        return await self.database.run(unit)
+
+    async def of_study(
+        self, study_instance_uid: str, *, before: int | None = None, limit: int = 50
+    ) -> AuditPage:
+        """What happened to one study, newest first."""
+        return await self.search(AuditQuery(uid=study_instance_uid), before=before, limit=limit)
+
+    async def after(self, row: int, limit: int) -> list[AuditRow]:
+        """The rows that follow a row, oldest first."""
+
+        async def unit(connection: asyncpg.Connection) -> list[AuditRow]:
+            sql = f"SELECT {_COLUMNS} FROM audit_events WHERE id > $1 ORDER BY id LIMIT $2"  # noqa: S608
+            return [_row(record) for record in await connection.fetch(sql, row, limit)]
+
+        return await self.database.run(unit)
+
+    async def head(self) -> tuple[int, str]:
+        """Number and hash of the last row; (0, "") while there is none."""
+
+        async def unit(connection: asyncpg.Connection) -> tuple[int, str]:
+            found = await connection.fetchrow(
+                "SELECT id, encode(hash, 'hex') FROM audit_events ORDER BY id DESC LIMIT 1"
+            )
+            return (found[0], found[1]) if found is not None else (0, "")
+
+        return await self.database.run(unit)
+
+    async def hash_of(self, row: int) -> str | None:
+        """None: there is no such row."""
+
+        async def unit(connection: asyncpg.Connection) -> str | None:
+            found: str | None = await connection.fetchval(
+                "SELECT encode(hash, 'hex') FROM audit_events WHERE id = $1", row
+            )
+            return found
+
+        return await self.database.run(unit)
+
+    async def changeable_by(self) -> str | None:
+        """The role that we are in the database if that could change the audit; None: it could not."""
+
+        async def unit(connection: asyncpg.Connection) -> str | None:
+            role: str | None = await connection.fetchval(
+                """SELECT current_user FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                WHERE c.oid = 'audit_events'::regclass AND (
+                    (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
+                    OR pg_has_role(c.relowner, 'USAGE') OR pg_has_role(n.nspowner, 'USAGE')
+                    OR has_table_privilege(c.oid, 'UPDATE, DELETE, TRUNCATE'))"""
+            )
+            return role
+
+        return await self.database.run(unit)
+
+    async def hold_delivery(self, receiver: str, holder: str, for_s: float) -> int | None:
+        """Become, or stay, who sends to a receiver; the number of the last row that it has, None: somebody else sends."""
+
+        async def unit(connection: asyncpg.Connection) -> int | None:
+            delivered: int | None = await connection.fetchval(
+                """INSERT INTO audit_deliveries AS d (receiver, holder, held_until)
+                VALUES ($1, $2, now() + $3 * interval '1 second')
+                ON CONFLICT (receiver) DO UPDATE SET holder = excluded.holder, held_until = excluded.held_until
+                WHERE d.holder = excluded.holder OR d.held_until < now() RETURNING delivered""",
+                receiver, holder, for_s,
+            )  # fmt: skip
+            return delivered
+
+        return await self.database.run(unit)
+
+    async def delivered(self, receiver: str, holder: str, row: int) -> None:
+        """The receiver has everything up to a row."""
+
+        async def unit(connection: asyncpg.Connection) -> None:
+            await connection.execute(
+                "UPDATE audit_deliveries SET delivered = $3 WHERE receiver = $1 AND holder = $2 AND delivered < $3",
+                receiver, holder, row,
+            )  # fmt: skip
+
+        await self.database.run(unit)
+
+
+async def links(connection: asyncpg.Connection) -> AsyncIterator[Link]:
+    """Every row as it is stored, in order, as of one moment; in blocks, however many there are."""
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        async for record in connection.cursor(_LINKS, prefetch=_BLOCK):
+            yield Link(**{**record, "uids": tuple(record["uids"])})
+
+
+async def rows(
+    connection: asyncpg.Connection, query: AuditQuery, *, newest: int | None = None
+) -> AsyncIterator[AuditRow]:
+    """Every row that matches, oldest first, in blocks.
+
+    newest: only that many, newest first
+    """
+    where, values = _where(query)
+    order = "ORDER BY id" if newest is None else f"ORDER BY id DESC LIMIT {int(newest)}"
+    async with connection.transaction(readonly=True):
+        sql = f"SELECT {_COLUMNS} FROM audit_events WHERE {where} {order}"  # noqa: S608 - our words
+        async for record in connection.cursor(sql, *values, prefetch=_BLOCK):
+            yield _row(record)
+
+
+def _where(query: AuditQuery, before: int | None = None) -> tuple[str, list[object]]:
+    """Conditions and their parameters; only what is asked for, so that an index serves it."""
+    asked = (
+        ("at >= {}", query.since),
+        ("at < {}", query.until),
+        ("event = ANY ({}::text[])", [storable(each) for each in query.events]),
+        ("outcome = ANY ({}::text[])", [storable(each) for each in query.outcomes]),
+        ("who = {}", storable(query.who)),
+        ("via = {}", storable(query.via)),
+        ("address = {}", storable(query.address)),
+        ("patient_id = {}", storable(query.patient_id)),
+        ("uids @> ARRAY[{}::text]", storable(query.uid)),
+        (
+            "strpos(lower(concat_ws(' ', event, who, address, patient_id, details::text)), lower({})) > 0",
+            storable(query.text),
+        ),
+        ("id < {}", before),
+    )
+    conditions, values = ["true"], list[object]()
+    for condition, value in asked:
+        if value is not None and value not in ("", []):
+            values.append(value)
+            conditions.append(condition.format(f"${len(values)}"))
+    return " AND ".join(conditions), values
+
+
+def _row(record: asyncpg.Record) -> AuditRow:
+    return AuditRow(
+        **{**record, "uids": tuple(record["uids"]), "details": _DETAILS.decode(record["details"])}
+    )
+
+
+def _stored(event: AuditEvent) -> tuple[object, ...]:
+    """An event as parameters. Whatever a peer sent is bounded, and what text cannot hold is replaced."""
+    details = {_text(key): _text(value) if isinstance(value, str) else value for key, value in event.details.items()}  # fmt: skip
+    return (
+        datetime.fromtimestamp(event.at, UTC) if event.at else None,
+        _text(event.event),
+        _text(event.outcome),
+        _text(event.who),
+        _text(event.via),
+        _text(event.address),
+        _text(event.patient_id),
+        [_text(uid) for uid in event.uids[:_MOST_UIDS]],
+        msgspec.json.encode(details).decode(),
+    )
+
+
+def _text(value: str) -> str:
+    return storable(value[:_MOST_TEXT])
