@@ -1,0 +1,51 @@
+/* OHIF's configuration: one archive, this one, in the session of whoever is logged in. */
+window.config = {
+  routerBasename: '/ohif',
+  extensions: [],
+  modes: [],
+  // The tour of a first visit covers the images.
+  customizationService: { 'ohif.tours': { $set: [] } },
+  investigationalUseDialog: { option: 'configure', days: 30 },
+  showStudyList: true,
+  showLoadingIndicator: true,
+  showWarningMessageForCrossOrigin: false,
+  showCPUFallbackMessage: true,
+  strictZSpacingForVolumeViewport: true,
+  groupEnabledModesFirst: true,
+  maxNumberOfWebWorkers: 3,
+  maxNumRequests: { interaction: 100, thumbnail: 5, prefetch: 25 },
+  showErrorDetails: 'always',
+  defaultDataSourceName: 'archive',
+  dataSources: [
+    {
+      namespace: '@ohif/extension-default.dataSourcesModule.dicomweb',
+      sourceName: 'archive',
+      configuration: {
+        friendlyName: 'Archive',
+        name: 'archive',
+        qidoRoot: '/dicom-web',
+        wadoRoot: '/dicom-web',
+        wadoUriRoot: '/dicom-web/wado',
+        qidoSupportsIncludeField: true,
+        supportsFuzzyMatching: true,
+        supportsWildcard: true,
+        supportsReject: false,
+        supportsStow: true,
+        dicomUploadEnabled: true,
+        enableStudyLazyLoad: true,
+        imageRendering: 'wadors',
+        thumbnailRendering: 'thumbnail',
+        thumbnailRequestStrategy: 'fetch',
+        singlepart: 'bulkdata,video,pdf',
+        bulkDataURI: { enabled: true, relativeResolution: 'studies' },
+        omitQuotationForMultipartRequest: true,
+      },
+    },
+  ],
+  httpErrorHandler: error => {
+    if (error.status === 401) {
+      const here = window.location.pathname + window.location.search;
+      window.location.assign('/?next=' + encodeURIComponent(here));
+    }
+  },
+};
