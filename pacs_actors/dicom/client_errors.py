@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from pydicom._uid_dict import UID_dictionary
-
 from pacs_actors.dicom.wire import PeerGone, PeerSilent
 from protocols.dimse.status import StatusKind, kind_of, name_of
 from protocols.errors import PacsError, PeerError
+from protocols.uid_names import name_of as uid_name
 
 _RESULTS: Final = {1: "for good", 2: "for now"}
 _REASONS: Final[dict[tuple[int, int], str]] = {
@@ -131,8 +130,8 @@ class RequestFailed(PacsError):
 
 def _named(uid: str) -> str:
     """A UID with its name in PS3.6, if it has one."""
-    entry = UID_dictionary.get(uid)
-    return f"{entry[0].partition(':')[0]} ({uid})" if entry is not None else uid
+    name = uid_name(uid)
+    return f"{name.partition(':')[0]} ({uid})" if name != uid else uid
 
 
 def status_words(status: int, command_field: int, comment: str = "") -> str:

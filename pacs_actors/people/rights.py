@@ -33,12 +33,12 @@ class Action(Enum):
 
 
 class Via(Enum):
-    """How somebody showed who they are."""
+    """How somebody showed who they are; the audit's words."""
 
     SESSION = "session"
     TOKEN = "token"  # noqa: S105 - the word, not a secret
-    SHARE = "share link"
-    DIMSE = "dimse"
+    SHARE = "link"
+    DIMSE = "ae"
 
 
 class Principal(Struct, frozen=True):

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from web.api import studies
+from web.api.openapi import document
 from web.context import WebContext
-from web.http.routes import Route
+from web.http.answer import Answer, json_answer
+from web.http.request import Request
+from web.http.routes import Access, Route
 
 
 def routes(context: WebContext) -> list[Route]:
-    """Every route of the API."""
-    return []
+    """Every route of the API, and the one that describes them."""
+    declared = [*studies.routes(context)]
+    described = json_answer(document(declared))
+
+    async def describe(_: Request) -> Answer:
+        return described
+
+    summary = "This description (OpenAPI 3.1)"
+    path = "/api/v1/openapi.json"
+    return [
+        *declared,
+        Route(method="GET", path=path, access=Access.PUBLIC, handler=describe, summary=summary),
+    ]

@@ -11,6 +11,7 @@ from hypercorn.typing import HTTPScope
 
 from pacs_actors.people.rights import Principal
 from protocols.errors import Refusal
+from protocols.messages.audit import Actor
 
 MAX_QUERY_BYTES = 16384
 MAX_PARAMETERS = 256
@@ -77,6 +78,11 @@ class Request:
         if self.principal is None:
             raise Unauthorised
         return self.principal
+
+    @property
+    def actor(self) -> Actor:
+        """Whoever asks, for the audit. raises: Unauthorised"""
+        return Actor(self.who.name, self.who.via.value, self.address)
 
     def parameter(self, name: str, default: str = "") -> str:
         """The first value of a query parameter."""

@@ -1,0 +1,209 @@
+"""Studies as people look at them: the list, one study with its series, a series' instances."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final
+
+from msgspec import Struct, structs
+
+from pacs_actors.archive.progress import wait_until_indexed
+from pacs_actors.archive.study_contents import SeriesRow, StudyContents
+from pacs_actors.archive.study_list import SORTS, ListedStudy, StudyFilter, StudyList
+from pacs_actors.people.rights import Action
+from protocols.errors import Unavailable
+from protocols.uid_names import name_of
+from web.api.paging import PAGE_QUERY, csv_answer, cursor_of, cursor_text, limit_of, sort_of, wants_csv
+from web.context import WebContext
+from web.http.answer import Answer, json_answer
+from web.http.request import BadRequest, NotFound, Request
+from web.http.routes import Route
+
+_TEXTS: Final = {
+    "patient_name": "Any component group, whatever case and accents",
+    "patient_id": "Patient ID",
+    "accession_number": "Accession number",
+    "study_description": "Study description",
+    "referring_physician_name": "Referring physician",
+    "institution": "Institution of one of its series",
+    "source": "AE title or user that sent it",
+    "patient_sex": "M, F or O",
+    "study_date": "Day or range: 20240101, 20240101-20240131, 20240101-",
+    "patient_birth_date": "Day or range",
+    "study_instance_uid": "Exactly this study",
+}
+_FILTERS: Final = {
+    **_TEXTS,
+    "modality": "One of the study's modalities; may be repeated",
+    "received": "When it began to arrive: from/to, either may be left out",
+    "q": "Anywhere in name, Patient ID, accession number or description",
+}
+_MOST_OFFSET: Final = 10_000_000
+
+
+class StudyPage(Struct, frozen=True):
+    """next: cursor of the next page. total: at least so many, if not total_exact"""
+
+    items: list[ListedStudy]
+    next: str | None
+    total: int
+    total_exact: bool
+
+
+class Study(ListedStudy, frozen=True):
+    series: list[SeriesRow]
+
+
+class Instance(Struct, frozen=True):
+    """size_bytes: of the Part 10 file"""
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    sop_class_name: str
+    transfer_syntax_uid: str
+    transfer_syntax_name: str
+    instance_number: str
+    rows: str
+    columns: str
+    number_of_frames: str
+    size_bytes: int
+    received_at: datetime
+    source: str
+
+
+class InstancePage(Struct, frozen=True):
+    items: list[Instance]
+    next: str | None
+    total: int
+    total_exact: bool
+
+
+class Studies:
+    def __init__(self, context: WebContext) -> None:
+        self.context = context
+        database = context.archive.catalogue.database
+        self.list, self.contents = StudyList(database), StudyContents(database)
+
+    async def search(self, request: Request) -> Answer:
+        await self._caught_up()
+        asked = _filter_of(request)
+        page = await self.list.page(asked)
+        keys: dict[str, str | int] = {
+            "keys": ",".join(sorted({name for name, _ in request.query if name in _FILTERS}))
+        }
+        await self.context.archive.audit.queried(request.actor, "STUDY", keys, len(page.rows), "success")
+        if wants_csv(request):
+            return csv_answer("studies", page.rows)
+        return json_answer(StudyPage(page.rows, cursor_text(page.after), page.total, page.total_exact))
+
+    async def one(self, request: Request) -> Answer:
+        await self._caught_up()
+        uid, scope = request.values["study"], request.who.scope
+        study = await self.list.study(uid, scope)
+        if study is None:
+            raise NotFound("There is no such study.")
+        series = await self.contents.series(uid, scope)
+        return json_answer(Study(**structs.asdict(study), series=series))
+
+    async def instances(self, request: Request) -> Answer:
+        limit = limit_of(request)
+        offset: int = cursor_of(request, int) or 0
+        if not 0 <= offset <= _MOST_OFFSET:
+            raise BadRequest("The cursor is none of ours.")
+        page = await self.contents.instances(
+            request.values["study"], request.values["series"], request.who.scope, offset=offset, limit=limit
+        )
+        if page is None:
+            raise NotFound("There is no such series.")
+        items = [
+            Instance(
+                **structs.asdict(row),
+                sop_class_name=name_of(row.sop_class_uid),
+                transfer_syntax_name=name_of(row.transfer_syntax_uid),
+            )
+            for row in page.rows
+        ]
+        following = offset + len(items)
+        after = following if items and following < page.total else None
+        return json_answer(InstancePage(items, cursor_text(after), page.total, total_exact=True))
+
+    async def _caught_up(self) -> None:
+        """What was stored before it was asked for is in the answer."""
+        archive = self.context.archive
+        if not await wait_until_indexed(archive.progress, within_s=self.context.settings.index.catch_up_s):
+            raise Unavailable("The index has not caught up.")
+
+
+def _filter_of(request: Request) -> StudyFilter:
+    """raises: BadRequest"""
+    texts = {
+        field: value
+        for name, field in _FIELDS.items()
+        if (value := request.parameter(name).replace("\0", "")) and len(value) <= 256
+    }
+    sort, descending = sort_of(request, SORTS, "-received_at")
+    after: tuple[Any, int] | None = cursor_of(request, tuple[str | int | None, int])
+    if after is not None:
+        after = (_sort_value(after[0], SORTS[sort][1]), after[1])
+    return StudyFilter(
+        **texts,
+        modalities=tuple(value for name, value in request.query if name == "modality" and value)[:64],
+        received=_moments(request.parameter("received")),
+        sort=sort,
+        descending=descending,
+        limit=limit_of(request),
+        after=after,
+        scope=request.who.scope,
+    )
+
+
+_FIELDS: Final = {**{name: name for name in _TEXTS}, "q": "anything"}
+
+
+def _sort_value(value: str | int | None, kind: str) -> Any:
+    """A cursor's sort value as PostgreSQL wants it; the cursor may be forged. raises: BadRequest"""
+    try:
+        match kind, value:
+            case "timestamptz", str():
+                return datetime.fromisoformat(value)
+            case "integer" | "bigint", int() if abs(value) < 2**31:
+                return value
+            case "bigint", int() if abs(value) < 2**63:
+                return value
+            case "text", str():
+                return value
+    except ValueError:
+        pass
+    raise BadRequest("The cursor is none of ours.")
+
+
+def _moments(text: str) -> tuple[datetime | None, datetime | None]:
+    if not text:
+        return None, None
+    begin, _, end = text.partition("/")
+    try:
+        first, last = (datetime.fromisoformat(each) if each else None for each in (begin, end))
+    except ValueError:
+        raise BadRequest("received is two moments as RFC 3339 writes them, with / between.") from None
+    if any(each is not None and each.tzinfo is None for each in (first, last)):
+        raise BadRequest("received needs a time zone, such as Z.")
+    return first, last
+
+
+def routes(context: WebContext) -> list[Route]:
+    studies = Studies(context)
+    return [
+        Route(
+            method="GET", path="/api/v1/studies", access=Action.SEARCH, handler=studies.search,
+            summary="Studies, filtered and sorted", query={**_FILTERS, **PAGE_QUERY}, answer=StudyPage,
+        ),
+        Route(
+            method="GET", path="/api/v1/studies/{study}", access=Action.SEARCH, handler=studies.one,
+            summary="One study with its series", answer=Study, objects=True,
+        ),
+        Route(
+            method="GET", path="/api/v1/studies/{study}/series/{series}/instances", access=Action.SEARCH,
+            handler=studies.instances, summary="The instances of a series by their number",
+            query={name: PAGE_QUERY[name] for name in ("limit", "cursor")}, answer=InstancePage, objects=True,
+        ),
+    ]  # fmt: skip
