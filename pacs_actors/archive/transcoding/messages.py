@@ -1,4 +1,4 @@
-"""What the server and its transcoding processes say to each other: one JSON object a datagram, descriptors beside it."""
+"""What the server and a pixel process say to each other about a conversion: one JSON object a datagram, descriptors beside it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from msgspec import Struct
 
 from protocols.errors import PacsError
 
-MAX_MESSAGE_BYTES: Final = 4096
 MAX_REASON_CHARACTERS: Final = 300
 
 
@@ -24,7 +23,7 @@ class CannotTranscode(PacsError):
         return self.reason
 
 
-class Job(Struct, frozen=True, forbid_unknown_fields=True):
+class Job(Struct, frozen=True, tag="transcode", forbid_unknown_fields=True):
     """Convert the data set of ``length`` bytes at ``offset`` of the first descriptor into the second, which is empty.
 
     source, target: transfer syntax UIDs
@@ -44,11 +43,13 @@ class Converted(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
 
 
 class Refused(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
+    """kind: what the kind of job knows it as; "" for all else."""
+
     reason: str
+    kind: str = ""
 
 
 Answer = Converted | Refused
 
 encode: Final = msgspec.json.Encoder().encode
-decode_job: Final = msgspec.json.Decoder(Job).decode
 decode_answer: Final = msgspec.json.Decoder[Answer](Answer).decode

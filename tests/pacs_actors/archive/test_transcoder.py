@@ -349,7 +349,7 @@ def test_a_process_leaves_when_its_socket_ends_and_takes_no_strange_parent() -> 
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with ours, theirs:
             process = subprocess.Popen(
-                [sys.executable, "-m", "pacs_actors.archive.transcoding", str(parent), str(1 << 31), "60"],
+                [sys.executable, "-m", "pacs_actors.pixels", str(parent), str(1 << 31), "60"],
                 stdin=theirs.fileno(),
                 cwd=Path(__file__).resolve().parents[3],
             )

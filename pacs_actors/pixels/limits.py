@@ -1,4 +1,4 @@
-"""What a transcoding process gives up before it reads anybody's bytes."""
+"""What a pixel process gives up before it reads anybody's bytes."""
 
 from __future__ import annotations
 
