@@ -31,6 +31,7 @@ def problems(settings: Settings) -> Iterator[str]:
     yield from _tls(settings)
     yield from _ports(settings)
     yield from _database(settings)
+    yield from _audit(settings)
     yield from _uids("dicom.private_storage_classes", settings.dicom.private_storage_classes)
     for number, attribute in enumerate(settings.index.custom_attributes):
         if not _ATTRIBUTE.fullmatch(attribute):
@@ -78,14 +79,30 @@ def _ports(settings: Settings) -> Iterator[str]:
 
 
 def _database(settings: Settings) -> Iterator[str]:
-    if settings.database.url is None:
-        return
-    try:
-        scheme = urlsplit(settings.database.url).scheme
-    except ValueError:  # the text may hold a password: do not repeat it
-        scheme = ""
-    if scheme not in ("postgresql", "postgres"):
-        yield "database.url: expected postgresql://user:password@host:port/database"
+    database = settings.database
+    if database.owner_url is not None and database.url is None:
+        yield "database.owner_url: needs database.url"
+    for name, url in (("url", database.url), ("owner_url", database.owner_url)):
+        if url is None:
+            continue
+        try:
+            scheme = urlsplit(url).scheme
+        except ValueError:  # the text may hold a password: do not repeat it
+            scheme = ""
+        if scheme not in ("postgresql", "postgres"):
+            yield f"database.{name}: expected postgresql://user:password@host:port/database"
+
+
+def _audit(settings: Settings) -> Iterator[str]:
+    audit = settings.audit
+    files = {"ca": audit.syslog_ca, "certificate": audit.syslog_certificate, "key": audit.syslog_key}
+    for name, file in files.items():
+        if file is not None and not Path(file).is_file():
+            yield f"audit.syslog_{name}: no such file: {file}"
+    if audit.syslog_certificate is not None and audit.syslog_key is None:
+        yield "audit.syslog_key: needed, because audit.syslog_certificate is set"
+    if audit.syslog_key is not None and audit.syslog_certificate is None:
+        yield "audit.syslog_certificate: needed, because audit.syslog_key is set"
 
 
 def _nodes(settings: Settings) -> Iterator[str]:

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from config.settings import NodeSettings, Settings
 
-SECRETS: Final = frozenset({"database.url"})
+SECRETS: Final = frozenset({"database.url", "database.owner_url"})
 """Keys whose value is never shown."""
 
 

@@ -118,6 +118,10 @@ class IndexSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 class DatabaseSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     url: Annotated[str | None, Meta(description="PostgreSQL URL; none: the embedded server.")] = None
+    owner_url: Annotated[
+        str | None,
+        Meta(description="The same with the role that owns the tables, if that of url is only pacs_app."),
+    ] = None
     connections: Annotated[int, Meta(ge=2, le=64, description="Connections per worker.")] = 6
     call_timeout_s: Annotated[float, Meta(gt=0, description="Deadline of one call, seconds.")] = 30.0
     max_connections: Annotated[
@@ -145,6 +149,56 @@ class WebSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
         tuple[str, ...],
         Meta(description="Names that browsers may use for us while we listen on loopback (reverse proxy)."),
     ] = ()
+
+
+class PeopleSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    session_idle_s: Annotated[
+        int, Meta(ge=60, le=604800, description="A login that is not used for so long ends, seconds.")
+    ] = 7200
+    session_lifetime_s: Annotated[
+        int, Meta(ge=60, le=2592000, description="A login ends after so long in any case, seconds.")
+    ] = 43200
+    access_token_s: Annotated[
+        int, Meta(ge=10, le=3600, description="How long an access token may be used, seconds.")
+    ] = 900
+    signing_key_s: Annotated[
+        int, Meta(ge=3600, le=31536000, description="A key signs access tokens for so long, seconds.")
+    ] = 2592000
+    api_token_most_s: Annotated[int, Meta(ge=3600, description="Longest life of an API token, seconds.")] = (
+        31536000
+    )
+
+
+class AuditSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    source_id: Annotated[str | None, Meta(description="Our name in audit messages; none: our AE title.")] = (
+        None
+    )
+    anchor_rows: Annotated[
+        int, Meta(ge=1, description="The audit's end is noted outside of the database after so many rows.")
+    ] = 1000
+    anchor_s: Annotated[
+        float, Meta(ge=1, le=86400, description="And after so long if there are new rows, seconds.")
+    ] = 600.0
+    syslog_host: Annotated[
+        str | None,
+        Meta(description="Syslog receiver of audit messages, over TLS (RFC 5425); none: not sent."),
+    ] = None
+    syslog_port: Annotated[int, Meta(ge=1, le=65535, description="Its port.")] = 6514
+    syslog_ca: Annotated[
+        str | None,
+        Meta(description="PEM file of CAs that its certificate must come from; none: the system's."),
+    ] = None
+    syslog_certificate: Annotated[
+        str | None, Meta(description="PEM file: the certificate that we show it.")
+    ] = None
+    syslog_key: Annotated[str | None, Meta(description="PEM file: the key of that certificate.")] = None
+    syslog_message_id: Annotated[
+        str,
+        Meta(
+            pattern=r"^(DICOM\+RFC3881|IHE\+RFC-3881)$",
+            description="MSGID of the messages: DICOM+RFC3881 (PS3.15) or IHE+RFC-3881 (ATNA).",
+        ),
+    ] = "DICOM+RFC3881"
 
 
 class ServerSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -179,3 +233,5 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     index: IndexSettings = field(default_factory=IndexSettings)
     database: DatabaseSettings = field(default_factory=DatabaseSettings)
     web: WebSettings = field(default_factory=WebSettings)
+    audit: AuditSettings = field(default_factory=AuditSettings)
+    people: PeopleSettings = field(default_factory=PeopleSettings)

@@ -17,6 +17,7 @@ from typing import Final
 from asyncpg import Connection
 from msgspec import Struct
 
+from pacs_actors.application_role import grant
 from pacs_actors.archive.index_function import CREATE_INDEX_FUNCTION, INDEX_FUNCTION
 from pacs_actors.archive.schema_check import missing_columns
 from protocols.errors import ConfigError, Misuse
@@ -96,6 +97,8 @@ async def migrate(
             await connection.execute(CREATE_INDEX_FUNCTION)
         if migrations is None and (lacking := await missing_columns(connection)):
             raise Misuse(f"no migration makes {', '.join(lacking)}")
+        if migrations is None:
+            await grant(connection)
         new = {each.version for each in pending}
         return [each for each in await _compare(connection, wanted) if each.version in new]
     finally:

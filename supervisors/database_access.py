@@ -29,12 +29,12 @@ _REFUSALS = (
 
 @asynccontextmanager
 async def reachable(settings: Settings) -> AsyncIterator[str]:
-    """The DSN of a database that answers for the length of the block.
+    """The DSN of a database that answers for the length of the block, as the role that owns the tables.
 
     raises: ConfigError if the embedded one cannot be started
     """
     data = Path(settings.server.data).resolve()  # noqa: ASYNC240  # nothing else runs yet
-    dsn = settings.database.url or running_dsn(data)
+    dsn = settings.database.owner_url or settings.database.url or running_dsn(data)
     if dsn is not None:
         yield dsn
         return

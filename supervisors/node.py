@@ -74,7 +74,11 @@ class Node:
                     self.settings.database,
                     clients=self.workers * self.settings.database.connections,
                 )
-            self.dsn = postgres.dsn if postgres else str(self.settings.database.url)
+            if postgres is not None:
+                self.dsn, self.owner_dsn = postgres.application_dsn, postgres.dsn
+            else:
+                self.dsn = str(self.settings.database.url)
+                self.owner_dsn = self.settings.database.owner_url or ""
             async with trio.open_nursery() as nursery:
                 if postgres is not None:
                     # Beside the workers, which wait for it themselves. As often as it falls: images are accepted without it,
@@ -134,6 +138,7 @@ class Node:
             fds.get("dicom_tls"),
             fds["web"],
             self.dsn,
+            self.owner_dsn,
         )
         self.page.set_state(DOWN, slot)
         # Popen from this thread, not trio's: a worker is tied to the life of the thread that starts it.

@@ -11,7 +11,11 @@ from config.settings import Settings
 
 
 class WorkerOrders(Struct, frozen=True):
-    """Listening sockets and the shared page are inherited file descriptors."""
+    """Listening sockets and the shared page are inherited file descriptors.
+
+    dsn:        the database, as the role that works in it
+    owner_dsn:  the same as the role that owns the tables, to migrate them; "": that is the role of ``dsn``
+    """
 
     settings: Settings
     slot: int
@@ -21,3 +25,4 @@ class WorkerOrders(Struct, frozen=True):
     dicom_tls_fd: int | None
     web_fd: int
     dsn: str
+    owner_dsn: str = ""

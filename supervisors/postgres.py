@@ -13,6 +13,7 @@ from typing import Final
 import trio
 
 from config.settings import DatabaseSettings
+from pacs_actors.application_role import APPLICATION_ROLE
 from pacs_actors.mail import Ready
 from pacs_actors.operations import logs
 from protocols.errors import ConfigError, Unavailable
@@ -20,6 +21,7 @@ from supervisors.child_process import end_now, lines, spawn, wait_exit, wait_gon
 from supervisors.postgres_folder import (
     DATABASE,
     ROLE,
+    add_roles,
     clear_leftovers,
     configure,
     hand_over,
@@ -46,7 +48,8 @@ class EmbeddedPostgres:
     """PostgreSQL under ``DATA/postgres``, reachable by a private Unix socket only.
 
     The caller holds the lock of the data folder: a server that runs in it is a crashed one's, and is stopped.
-    dsn:      of database and role "pacs"; the same for every life of the server
+    dsn:      of database and role "pacs", which owns everything in it; the same for every life of the server
+    application_dsn:  of the role of the workers, who may change neither tables nor the audit
     clients:  connections that will be wanted at once; more than settings.max_connections raise that
     raises:   ConfigError if the data folder cannot be used
     """
@@ -59,6 +62,7 @@ class EmbeddedPostgres:
         except OSError as error:
             raise ConfigError(f"server.data: cannot use {self.data}: {error.strerror}") from error
         self.dsn = dsn(self.socket_folder, DATABASE, ROLE)
+        self.application_dsn = dsn(self.socket_folder, DATABASE, APPLICATION_ROLE)
         self._said: deque[str] = deque(maxlen=_REMEMBERED_LINES)
 
     async def run(self, *, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
@@ -95,6 +99,7 @@ class EmbeddedPostgres:
         for folder in (self.folder, self.socket_folder):
             hand_over(folder, programs)
         configure(self.folder, self.socket_folder, self.settings, self.clients)
+        await add_roles(self.folder, programs)
         self._said.clear()
         return spawn(programs.command("postgres", "-D", str(self.folder)), environment=environment())
 

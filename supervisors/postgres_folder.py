@@ -14,6 +14,7 @@ from typing import Final
 from msgspec import Struct
 
 from config.settings import DatabaseSettings
+from pacs_actors.application_role import APPLICATION_ROLE
 from pacs_actors.operations import logs
 from protocols.errors import ConfigError, Unavailable
 from supervisors.child_process import finish, tell, wait_gone, wait_gone_within
@@ -22,6 +23,11 @@ from supervisors.postgres_programs import Programs, environment
 DATABASE: Final = "pacs"
 ROLE: Final = "pacs"
 _DRAFT: Final = "postgres.new-"
+_HAS_ROLES: Final = "pacs-roles"  # a file that says that the folder has the application's role, too
+_ADD_ROLE: Final = (  # in one line: that is a statement to the single-user server
+    f"DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{APPLICATION_ROLE}') THEN "
+    f"CREATE ROLE {APPLICATION_ROLE} LOGIN; GRANT {APPLICATION_ROLE} TO {ROLE}; END IF; END $$\n"
+)
 _SPARE_CONNECTIONS: Final = 16  # for commands and administrators; 3 of them only for superusers
 _INITDB_LIMIT_S: Final = 120.0
 _OLD_SERVER_FAST_S: Final = 10.0
@@ -113,11 +119,21 @@ async def initialise(folder: Path, programs: Programs) -> None:
         "--no-sync",
     ]
     await _must(programs, "initdb", "-D", str(draft), *options)
-    single = ["--single", "-F", "-D", str(draft), "-c", "exit_on_error=on", "template1"]
-    statements = f"CREATE ROLE {ROLE} LOGIN\nCREATE DATABASE {DATABASE} OWNER {ROLE}\n"
-    await _must(programs, "postgres", *single, feed=statements.encode())
+    statements = f"CREATE ROLE {ROLE} LOGIN\nCREATE DATABASE {DATABASE} OWNER {ROLE}\n{_ADD_ROLE}"
+    await _single(programs, draft, statements, "-F")
+    (draft / _HAS_ROLES).touch()
     await _must(programs, "initdb", "-D", str(draft), "--sync-only")
     _put_in_place(draft, folder)
+
+
+async def add_roles(folder: Path, programs: Programs) -> None:
+    """Give a folder of an earlier release the application's role. The server must not run.
+
+    raises: Unavailable if it cannot be done
+    """
+    if not (folder / _HAS_ROLES).exists():
+        await _single(programs, folder, _ADD_ROLE)
+        (folder / _HAS_ROLES).touch()
 
 
 def configure(folder: Path, socket_folder: Path, settings: DatabaseSettings, clients: int) -> None:
@@ -202,6 +218,12 @@ async def _must(programs: Programs, program: str, *arguments: str, feed: bytes =
     if finished.code != 0:
         last = "; ".join(line for line in finished.output.splitlines() if line.strip())[-500:]
         raise Unavailable(f"{program} failed ({finished.code}): {last}")
+
+
+async def _single(programs: Programs, folder: Path, statements: str, *options: str) -> None:
+    """Statements, a line each, to a single-user server."""
+    single = ["--single", *options, "-D", str(folder), "-c", "exit_on_error=on", "template1"]
+    await _must(programs, "postgres", *single, feed=statements.encode())
 
 
 def _put_in_place(draft: Path, folder: Path) -> None:

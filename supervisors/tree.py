@@ -17,9 +17,9 @@ Images are accepted before PostgreSQL answers. Draining goes with the flow: list
 from __future__ import annotations
 
 import socket
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import msgspec
 import trio
 
 from pacs_actors import migrations
@@ -65,6 +65,7 @@ _SEND_BUFFERS = 16
 _SPARE_INDEX_PLACES = 2 * MOST_WAITING  # a recovery reader that crashed leaves what it has handed on
 _AUDIT_PLACES = 10_000
 _RETRY_S = 0.1
+_MIGRATE_WITHIN_S = 600.0
 
 
 class WorkerTree:
@@ -161,7 +162,7 @@ class WorkerTree:
             self.writers,
             self.edge,
             Child("status reporter", self.board.run),
-            Child("schema keeper", _schema_keeper(database, self.board)),
+            Child("schema keeper", self._keep_schema),
             self.auditing,
             self.indexing,
             Child("recovery reader", recovery.run),
@@ -184,6 +185,19 @@ class WorkerTree:
     async def _serve_web(self, *, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
         app = create_app(self.board, self.settings.web)
         await Server(app, self.orders.web_fd, self.settings.web, self.web_ends).run(task_status=task_status)
+
+    async def _keep_schema(self, *, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
+        """Brings the database to our schema, as its owner, as soon as there is one, and tells the status reporter; returns."""
+        dsn = self.orders.owner_dsn or self.orders.dsn
+        async with Database(dsn, msgspec.structs.replace(self.settings.database, connections=1)) as database:
+            while True:
+                try:
+                    await database.run(migrations.migrate, within_s=_MIGRATE_WITHIN_S)
+                    break
+                except Unavailable:
+                    await trio.sleep(_RETRY_S)
+        self.board.schema_stands = True
+        task_status.started()
 
     async def _drain(self, everything: trio.CancelScope) -> None:
         await self._drain_asked.wait()
@@ -218,19 +232,3 @@ async def _until_drained(child: Child) -> None:
         if depth or not child.children
     ):
         await trio.sleep(0.005)
-
-
-def _schema_keeper(database: Database, board: StatusBoard) -> Callable[..., Awaitable[None]]:
-    """Brings the database to our schema, as soon as there is one, and tells the status reporter; then returns."""
-
-    async def run(*, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
-        while True:
-            try:
-                await database.run(migrations.migrate, within_s=600.0)
-                break
-            except Unavailable:
-                await trio.sleep(_RETRY_S)
-        board.schema_stands = True
-        task_status.started()
-
-    return run

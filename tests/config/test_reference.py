@@ -11,7 +11,10 @@ from config import reference
 from config.keys import keys, node_keys
 from config.load import load_with_origins
 
-EXAMPLES = {"tls.port", "tls.certificate", "tls.key", "tls.client_ca", "database.url"}
+EXAMPLES = {
+    "tls.port", "tls.certificate", "tls.key", "tls.client_ca", "database.url", "database.owner_url", "audit.source_id",
+    "audit.syslog_host", "audit.syslog_ca", "audit.syslog_certificate", "audit.syslog_key",
+}  # fmt: skip
 
 
 def uncommented(sample: str) -> str:
@@ -36,7 +39,7 @@ def test_the_sample_with_every_line_switched_on_loads_and_names_every_setting(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     text = uncommented(reference.sample())
-    for name in ("certificate.pem", "key.pem", "client-ca.pem"):
+    for name in ("certificate.pem", "key.pem", "client-ca.pem", "syslog-ca.pem"):
         (tmp_path / name).touch()
         text = text.replace(f"/etc/pacs/{name}", name)
     (tmp_path / "pacs.toml").write_text(text, encoding="utf-8")

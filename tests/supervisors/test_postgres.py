@@ -387,3 +387,28 @@ async def test_killed_at_any_moment_of_its_first_minutes_it_starts_again(data: P
                 assert await ask(running_dsn(data) or "", "SELECT 1") == 1
             await wait_gone(pid)
         shutil.rmtree(data)
+
+
+async def test_a_folder_of_an_earlier_release_gets_the_role_of_the_application(data: Path) -> None:
+    async with started(embedded(data)) as dsn:
+        await ask(dsn, "DROP OWNED BY pacs_app", "SELECT 1")
+        superuser = dsn.replace("pacs@", "postgres@")
+        await ask(superuser, "DROP ROLE pacs_app", "SELECT 1")
+    (data / "postgres" / "pacs-roles").unlink()
+    for _ in range(2):  # a crash between the role and the note of it: the role is there already
+        postgres = embedded(data)
+        async with started(postgres):
+            role = await ask(postgres.application_dsn, "SELECT current_user::text")
+            assert role == "pacs_app"
+        (data / "postgres" / "pacs-roles").unlink()
+
+
+async def test_the_role_of_the_application_is_nobody_special(data: Path) -> None:
+    postgres = embedded(data)
+    async with started(postgres):
+        facts = "rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls"
+        special = f"SELECT {facts} FROM pg_roles WHERE rolname = current_user"
+        assert await ask(postgres.application_dsn, special) is False
+        member = "SELECT pg_has_role('pacs', 'MEMBER') OR pg_has_role('postgres', 'MEMBER')"
+        assert await ask(postgres.application_dsn, member) is False
+        assert await ask(postgres.application_dsn, "SELECT has_schema_privilege('public', 'CREATE')") is False
