@@ -7,24 +7,34 @@ Host, and the end of a response that must not be cancelled half way.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import trio
 from hypercorn.typing import ASGIFramework, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
 
 from config.settings import WebSettings
+from pacs_actors.operations import logs
 from web.hosts import host_is_ours
 from web.live import LiveFanOut
 from web.pages import create_pages
 from web.problems import MISDIRECTED
+from web.static_files import (
+    PANEL_HASHED,
+    STATIC,
+    VIEWER_HASHED,
+    VIEWER_POLICY,
+    StaticFiles,
+)
 from web.status import StatusSource
 from web.studies import RecentStudies
 
 _POLICY: Final = (
     b"default-src 'self'; base-uri 'none'; form-action 'none'; object-src 'none'; frame-ancestors 'none'"
 )
+# What a browser may run scripts of. Elsewhere the policy breaks things: on a worker's script it is the worker's.
+_PAGES: Final = (b"text/html", b"application/xhtml+xml", b"text/xml", b"application/xml")
 SECURITY_HEADERS: Final = (
-    (b"content-security-policy", _POLICY),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-opener-policy", b"same-origin"),
@@ -36,7 +46,8 @@ SECURITY_HEADERS: Final = (
 class WebApp:
     """An ASGI application. Whoever serves it also runs ``live.run``; there is no lifespan.
 
-    bare:  path prefix -> ASGI application that is asked instead of the pages; the longest prefix wins
+    bare:    path prefix -> ASGI application that is asked instead of the pages; the longest prefix wins
+    static:  the folder of the built viewer (at /ohif/) and panel (everywhere that no page is)
     """
 
     def __init__(
@@ -44,12 +55,20 @@ class WebApp:
         source: StatusSource,
         settings: WebSettings,
         bare: Mapping[str, ASGIFramework] | None = None,
+        static: Path = STATIC,
     ) -> None:
         studies = RecentStudies(source)
         self._settings = settings
         self.live = LiveFanOut(source, settings, studies)
-        self.pages = create_pages(source, self.live, studies)
-        self._bare = sorted((bare or {}).items(), key=lambda route: -len(route[0]))
+        viewer = StaticFiles(static / "ohif", "/ohif/", VIEWER_HASHED, VIEWER_POLICY)
+        self._panel = StaticFiles(static / "panel", "/", PANEL_HASHED)
+        missing = [name for name, files in (("viewer", viewer), ("panel", self._panel)) if not files.built]
+        self.pages = create_pages(source, self.live, studies, missing)
+        if missing:
+            logs.warning("user_interface_not_built", missing=missing, remedy="make ui")
+        mounted: dict[str, ASGIFramework] = {"/ohif": viewer, **(bare or {})}
+        self._bare = sorted(mounted.items(), key=lambda route: -len(route[0]))
+        self._own = {_first_segment(rule.rule) for rule in self.pages.url_map.iter_rules()} - {""}
 
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         if scope["type"] not in {"http", "websocket"}:
@@ -64,14 +83,19 @@ class WebApp:
         for prefix, app in self._bare:
             if path.startswith(prefix):
                 return app
+        if self._panel.built and _first_segment(path) not in self._own and self._panel.serves(path):
+            return self._panel
         return self.pages
 
 
 def create_app(
-    status: StatusSource, settings: WebSettings, bare: Mapping[str, ASGIFramework] | None = None
+    status: StatusSource,
+    settings: WebSettings,
+    bare: Mapping[str, ASGIFramework] | None = None,
+    static: Path = STATIC,
 ) -> WebApp:
     """The application for one worker. raises: OSError when the page's files are missing"""
-    return WebApp(status, settings, bare)
+    return WebApp(status, settings, bare, static)
 
 
 class _Sender:
@@ -91,11 +115,20 @@ class _Sender:
         if event["type"] in {"http.response.start", "websocket.http.response.start"}:
             given = [(bytes(name).lower(), bytes(value)) for name, value in event.get("headers", ())]
             names = {name for name, _ in given}
-            event["headers"] = given + [header for header in SECURITY_HEADERS if header[0] not in names]
+            event["headers"] = given + [header for header in _added(given) if header[0] not in names]
         await trio.lowlevel.checkpoint()  # hypercorn drops what is sent to a client that left, without one
         last = event["type"] == "http.response.body" and not event.get("more_body", False)
         with trio.CancelScope(shield=last):
             await self._send(event)  # type: ignore[arg-type]
+
+
+def _added(given: list[tuple[bytes, bytes]]) -> tuple[tuple[bytes, bytes], ...]:
+    kind = dict(given).get(b"content-type", b"").partition(b";")[0].strip().lower()
+    return (*SECURITY_HEADERS, (b"content-security-policy", _POLICY)) if kind in _PAGES else SECURITY_HEADERS
+
+
+def _first_segment(path: str) -> str:
+    return path.lstrip("/").partition("/")[0]
 
 
 def _host(scope: Any) -> str | None:

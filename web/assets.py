@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hashlib import blake2b
+from html import escape
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,7 @@ _TYPES: Final = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
+_NOTE_PLACE: Final = b"<!-- note -->"
 
 
 class Asset(Struct, frozen=True):
@@ -25,14 +27,15 @@ class Asset(Struct, frozen=True):
     etag: str
 
 
-def load(folder: Path = FOLDER) -> dict[str, Asset]:
+def load(folder: Path = FOLDER, note: str = "") -> dict[str, Asset]:
     """File name -> asset, for every file of a known type.
 
+    note:  text for the foot of the page
     raises: OSError when the folder cannot be read
     """
     return {
         path.name: Asset(body, _TYPES[path.suffix], blake2b(body, digest_size=12).hexdigest())
         for path in sorted(folder.iterdir())
         if path.suffix in _TYPES
-        for body in (path.read_bytes(),)
+        for body in (path.read_bytes().replace(_NOTE_PLACE, escape(note).encode()),)
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
@@ -24,8 +25,13 @@ _BODY_TIMEOUT_S: Final = 10
 _GOING_AWAY: Final = 1001
 
 
-def create_pages(source: StatusSource, live: LiveFanOut, studies: RecentStudies) -> QuartTrio:
-    """The routes that are not hot. ``live`` must be running for the websocket to say anything."""
+def create_pages(
+    source: StatusSource, live: LiveFanOut, studies: RecentStudies, missing: Sequence[str] = ()
+) -> QuartTrio:
+    """The routes that are not hot. ``live`` must be running for the websocket to say anything.
+
+    missing:  what is not built; the status page says so
+    """
     pages = QuartTrio(__name__, static_folder=None, template_folder=None)
     pages.config["MAX_CONTENT_LENGTH"] = _BODY_LIMIT_BYTES
     pages.config["BODY_TIMEOUT"] = _BODY_TIMEOUT_S
@@ -35,7 +41,8 @@ def create_pages(source: StatusSource, live: LiveFanOut, studies: RecentStudies)
     _add_health(pages, source)
     _add_status(pages, source, studies)
     _add_live(pages, live)
-    _add_files(pages, load())
+    note = f"Not built: {', '.join(missing)}. \u201cmake ui\u201d builds what is missing." if missing else ""
+    _add_files(pages, load(note=note))
     return pages
 
 
@@ -116,5 +123,6 @@ def _add_files(pages: QuartTrio, files: dict[str, Asset]) -> None:
         return answer
 
     for name, asset in files.items():
-        path = "/" if name == "index.html" else f"/status/{name}"
-        pages.add_url_rule(path, f"file {name.replace('.', ' ')}", partial(serve, asset))
+        paths = ("/", "/status/") if name == "index.html" else (f"/status/{name}",)
+        for path in paths:
+            pages.add_url_rule(path, f"file {path.replace('.', ' ')}", partial(serve, asset))

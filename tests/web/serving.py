@@ -6,6 +6,7 @@ import json
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -17,6 +18,8 @@ from config.settings import WebSettings
 from tests.fakes.node_status import FakeStatus
 from web.app import WebApp, create_app
 from web.server import serve
+
+NOTHING_BUILT = Path(__file__).parent / "nothing-built"
 
 
 class Site(NamedTuple):
@@ -69,12 +72,15 @@ class Answer(NamedTuple):
 
 @asynccontextmanager
 async def site(
-    source: FakeStatus | None = None, bare: Mapping[str, ASGIFramework] | None = None, **settings: object
+    source: FakeStatus | None = None,
+    bare: Mapping[str, ASGIFramework] | None = None,
+    static: Path = NOTHING_BUILT,
+    **settings: object,
 ) -> AsyncIterator[Site]:
     source = source or FakeStatus()
     facts: dict[str, object] = {"live_interval_s": 0.02, "write_deadline_s": 5.0}
     chosen = msgspec.convert(facts | settings, WebSettings)
-    app, shutdown = create_app(source, chosen, bare), trio.Event()
+    app, shutdown = create_app(source, chosen, bare, static), trio.Event()
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         async with trio.open_nursery() as nursery:

@@ -120,7 +120,13 @@ def _rewrite(path: Path, hashes: dict[str, str]) -> None:
 def minify(folder: Path, tools: Path) -> None:
     """All scripts and styles, in place. Comments that carry a licence stay."""
     scripts = [str(path) for path in sorted(folder.rglob("*")) if path.suffix in {".js", ".css"}]
-    options = ["--minify", "--allow-overwrite", "--log-level=error", f"--outdir={folder}", f"--outbase={folder}"]
+    options = [
+        "--minify",
+        "--allow-overwrite",
+        "--log-level=error",
+        f"--outdir={folder}",
+        f"--outbase={folder}",
+    ]
     _run([str(tools / "node_modules" / ".bin" / "esbuild"), *options, *scripts], tools)
 
 
@@ -160,7 +166,9 @@ def _run(command: Sequence[str], folder: Path) -> None:
             env={**os.environ, "npm_config_update_notifier": "false"},
         )  # fmt: skip
     except FileNotFoundError:
-        raise BuildFailed(f"{command[0]} is not there; the viewer needs Node.js 20 or newer, with npm") from None
+        raise BuildFailed(
+            f"{command[0]} is not there; the viewer needs Node.js 20 or newer, with npm"
+        ) from None
     except subprocess.TimeoutExpired:
         raise BuildFailed(f"{Path(command[0]).name} took longer than {_PATIENCE_S} s") from None
     if done.returncode:
