@@ -7,19 +7,19 @@ A-ABORT, refusals in a response with their status, our own bugs in an A-ABORT an
 from __future__ import annotations
 
 import contextlib
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 
-import outcome
 import trio
 
 from pacs_actors.dicom.access import Grant, Turned
 from pacs_actors.dicom.facilities import Facilities
 from pacs_actors.dicom.link import Aborted, DicomLink, Incoming, Released
+from pacs_actors.dicom.own_requests import OwnRequests
 from pacs_actors.dicom.wire import PeerGone, PeerSilent, Wire
 from pacs_actors.operations import logs
 from protocols.dimse.commands import DATA_SET, NO_DATA_SET, RESPONSE, Command, encode_command
-from protocols.errors import PacsError, PeerError, Unavailable
+from protocols.errors import PacsError, PeerError
 from protocols.messages.status import AssociationStatus
 from protocols.ul.association import Event, Side, UpperLayer, abort_pdu
 from protocols.ul.model import AssociateReject
@@ -33,25 +33,6 @@ UNRECOGNIZED_OPERATION = 0x0211
 NOT_AUTHORIZED = 0x0124
 _LINGER_S = 2.0
 _DRAINING_IDLE_S = 1.0
-
-
-class _Interjection:
-    """An exchange that waits for its turn, and what came of it."""
-
-    def __init__(self, exchange: Callable[[], Awaitable[None]]) -> None:
-        self.exchange, self.done = exchange, trio.Event()
-        self.outcome: outcome.Outcome[None] = outcome.Error(Unavailable("the association has ended"))
-
-    async def make(self) -> None:
-        """An exchange that fails takes the association with it: nobody knows what the peer has heard."""
-        try:
-            await self.exchange()
-            self.outcome = outcome.Value(None)
-        except PacsError as failure:
-            self.outcome = outcome.Error(failure)
-            raise
-        finally:
-            self.done.set()
 
 
 class Association:
@@ -92,7 +73,7 @@ class Association:
         )  # instances stored, by study and patient, for the audit
         self.draining = False
         self._idle_scope: trio.CancelScope | None = None
-        self._interjections: deque[_Interjection] = deque()
+        self._own = OwnRequests()
         self._life = trio.CancelScope()
 
     # -- life -----------------------------------------------------------------------------------------------------------------
@@ -148,8 +129,7 @@ class Association:
             await self._abort(None)
             linger_s = _LINGER_S
         finally:
-            for interjection in self._interjections:
-                interjection.done.set()
+            self._own.end()
             with trio.CancelScope(shield=True):
                 for (study, patient_id), instances in self.transfers.items():
                     await self.facilities.audit.stored(self, study, patient_id, instances)
@@ -206,36 +186,44 @@ class Association:
         return True
 
     async def _serve_requests(self) -> None:
-        while True:
-            self.doing = "idle"
-            while self._interjections:
-                await self._interjections.popleft().make()
-            if self.link.pending_message():
-                # Who sends request upon request without a pause must not keep the loop from the others.
-                await trio.lowlevel.checkpoint()
-            elif not await self._wait_request():
-                if self._interjections:
-                    continue
-                await self._abort(None)
-                return
+        while await self._pause():
             incoming = await self.link.receive_message()
+            if await self.takes_response(incoming):
+                continue
             self.requests += 1
             service = self.services.get(incoming.command.command_field)
             if service is not None:
                 await service(self, incoming)
             else:
                 await self._refuse_unknown(incoming)
+        await self._abort(None)
 
-    async def _wait_request(self) -> bool:
-        """Until something comes; False when we have something to say, or drain and the peer has been idle for a second."""
-        patience_s = _DRAINING_IDLE_S if self.draining else self.link.idle_timeout_s
-        with trio.CancelScope(deadline=trio.current_time() + patience_s) as self._idle_scope:
-            await self.wire.until_readable()
-        silent = self._idle_scope.cancelled_caught
-        self._idle_scope = None
-        if silent and not self.draining and not self._interjections:
-            raise PeerSilent(f"idle for {patience_s:g} s")
-        return not silent
+    async def _pause(self) -> bool:
+        """Until the peer's next message; requests of our own go out. False when we drain and it has been idle for a second.
+
+        raises: PeerSilent
+        """
+        self.doing = "idle"
+        if self.link.pending_message():
+            # Who sends request upon request without a pause must not keep the loop from the others.
+            await trio.lowlevel.checkpoint()
+            return True
+        began = trio.current_time()
+        while not self.link.pending_message():
+            if self._own.due:
+                own = self._own.next()
+                await self.link.send_message(own.context_id, own.command, own.data_set)
+                began = trio.current_time()
+            patience_s = _DRAINING_IDLE_S if self.draining else self.link.idle_timeout_s
+            with trio.CancelScope(deadline=began + patience_s) as self._idle_scope:
+                await self.wire.until_readable()
+            expired = trio.current_time() >= self._idle_scope.deadline
+            if self._idle_scope.cancelled_caught and expired:
+                if self.draining:
+                    return False
+                raise PeerSilent(f"idle for {patience_s:g} s")
+            self._idle_scope = None
+        return True
 
     async def _refuse_unknown(self, incoming: Incoming) -> None:
         command = incoming.command
@@ -245,17 +233,27 @@ class Association:
             return  # a response, or a cancel of something that has ended
         await self.respond(incoming, UNRECOGNIZED_OPERATION, comment="operation not supported")
 
-    async def interject(self, exchange: Callable[[], Awaitable[None]]) -> None:
-        """Have an exchange of our own on this association, between two requests of the peer. Raises what it raises.
+    async def ask(self, context_id: int, command: Command, data_set: bytes | None = None) -> Command:
+        """Send a request of our own when the peer pauses; its response. The message ID is given here.
 
-        raises: Unavailable if the association ends before
+        raises: Unavailable if the association ends before the response
         """
-        interjection = _Interjection(exchange)
-        self._interjections.append(interjection)
-        if self._idle_scope is not None:
-            self._idle_scope.cancel()
-        await interjection.done.wait()
-        interjection.outcome.unwrap()
+        own = self._own.add(context_id, command, data_set)
+        try:
+            if self._idle_scope is not None:
+                self._idle_scope.cancel()  # ends the wait, not the pause
+            await own.answered.wait()
+        finally:
+            self._own.withdraw(own)
+        return own.answer.unwrap()
+
+    async def takes_response(self, incoming: Incoming) -> bool:
+        """Whether a message is the response to a request of our own; then its data set, which says nothing, is read past."""
+        if not self._own.take(incoming.command):
+            return False
+        if incoming.command.has_data_set:
+            await self.link.skip_data_set(incoming.context_id)
+        return True
 
     @property
     def established(self) -> bool:

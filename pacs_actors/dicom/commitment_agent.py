@@ -8,7 +8,6 @@ reached, on the association on which it asked, if that is still open; else later
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable
 
 import trio
 from msgspec import Struct
@@ -190,7 +189,8 @@ class CommitmentAgent:
                 return
         if asked is None or not asked.association.established:
             raise problem
-        await asked.association.interject(self._reporter(asked, request, result))
+        data = await self._encoded(request, result, asked.transfer_syntax_uid)
+        _check(request, await asked.association.ask(asked.context_id, _event_report(result), data))
 
     async def _report_on_own(self, link: DicomLink, request: DueRequest, result: CommitmentResult) -> None:
         error: BaseException | None = None
@@ -208,16 +208,6 @@ class CommitmentAgent:
             if error is not None:
                 await abort(link, error)
 
-    def _reporter(
-        self, asked: Asked, request: DueRequest, result: CommitmentResult
-    ) -> Callable[[], Awaitable[None]]:
-        async def report() -> None:
-            await self._exchange(
-                asked.association.link, asked.context_id, asked.transfer_syntax_uid, request, result
-            )
-
-        return report
-
     async def _exchange(
         self,
         link: DicomLink,
@@ -226,25 +216,41 @@ class CommitmentAgent:
         request: DueRequest,
         result: CommitmentResult,
     ) -> None:
-        """One N-EVENT-REPORT and its answer (PS3.4 J.3.3). raises: ReportRefused besides what the link raises"""
-        retrieve_ae = self.facilities.settings.dicom.ae_title
-        data = await self.facilities.native.run(
-            encode_report, request.transaction_uid, result, retrieve_ae, transfer_syntax_uid
-        )
-        message_id = 1
-        command = Command(
-            command_field=CommandField.N_EVENT_REPORT_RQ,
-            message_id=message_id,
-            affected_sop_class_uid=STORAGE_COMMITMENT_PUSH_MODEL,
-            affected_sop_instance_uid=STORAGE_COMMITMENT_PUSH_MODEL_INSTANCE,
-            event_type_id=result.event_type,
-            data_set_type=DATA_SET,
-        )
-        await link.send_message(context_id, encode_command(command), data)
+        """One N-EVENT-REPORT and its answer on an association of our own. raises: ReportRefused besides what the link raises"""
+        data = await self._encoded(request, result, transfer_syntax_uid)
+        await link.send_message(context_id, encode_command(_event_report(result)), data)
         answer = await link.receive_message()
         if answer.command.command_field != CommandField.N_EVENT_REPORT_RSP:
             raise PeerError("not the response to an N-EVENT-REPORT", section="PS3.7 10.1.1", abort_reason=2)
         if answer.command.has_data_set:
             await link.skip_data_set(answer.context_id)
-        if answer.command.status:
-            raise ReportRefused(f"{request.requester} answered the report with {answer.command.status:04X}H")
+        _check(request, answer.command)
+
+    async def _encoded(
+        self, request: DueRequest, result: CommitmentResult, transfer_syntax_uid: str
+    ) -> bytes:
+        """The event information (PS3.4 J.3.3.1.2)."""
+        return await self.facilities.native.run(
+            encode_report,
+            request.transaction_uid,
+            result,
+            self.facilities.settings.dicom.ae_title,
+            transfer_syntax_uid,
+        )
+
+
+def _event_report(result: CommitmentResult) -> Command:
+    return Command(
+        command_field=CommandField.N_EVENT_REPORT_RQ,
+        message_id=1,
+        affected_sop_class_uid=STORAGE_COMMITMENT_PUSH_MODEL,
+        affected_sop_instance_uid=STORAGE_COMMITMENT_PUSH_MODEL_INSTANCE,
+        event_type_id=result.event_type,
+        data_set_type=DATA_SET,
+    )
+
+
+def _check(request: DueRequest, answer: Command) -> None:
+    """raises: ReportRefused"""
+    if answer.status:
+        raise ReportRefused(f"{request.requester} answered the report with {answer.status:04X}H")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from types import TracebackType
 
 from pacs_actors.archive.catalogue import LocatedInstance
@@ -11,7 +11,7 @@ from pacs_actors.dicom.access import KnownAe
 from pacs_actors.dicom.client_association import Timeouts, abort, open_link, release
 from pacs_actors.dicom.client_proposals import Proposal
 from pacs_actors.dicom.facilities import Facilities
-from pacs_actors.dicom.link import DicomLink
+from pacs_actors.dicom.link import DicomLink, Incoming
 from pacs_actors.dicom.sender import ObjectDamaged, ObjectSender, Outgoing
 from pacs_actors.dicom.tls import client_context
 from pacs_actors.operations import logs
@@ -40,6 +40,7 @@ class Outlet:
     """An association to store through. Use as an async context manager.
 
     link:           the association's; for C-GET it is the requester's own
+    takes:          is offered what comes before the response to a C-STORE, and says whether it was for somebody else (C-GET)
     cancel_asked:   a C-CANCEL came while a response was waited for (C-GET)
     """
 
@@ -54,6 +55,7 @@ class Outlet:
         originator: tuple[str, int] | None = None,
         answered_message_id: int | None = None,
         own: bool = False,
+        takes: Callable[[Incoming], Awaitable[bool]] | None = None,
     ) -> None:
         self.link, self.facilities, self.name, self.originator, self.own = (
             link,
@@ -62,7 +64,7 @@ class Outlet:
             originator,
             own,
         )
-        self.answered_message_id = answered_message_id
+        self.answered_message_id, self._takes = answered_message_id, takes
         self.cancel_asked = False
         self._preferred = tuple(preferred)
         self._contexts: dict[str, dict[str, Context]] = {}
@@ -147,6 +149,8 @@ class Outlet:
         self.link.wire.acknowledge_at_once()
         while True:
             incoming = await self.link.receive_message()
+            if self._takes is not None and await self._takes(incoming):
+                continue
             command = incoming.command
             if command.command_field == CommandField.C_STORE_RSP:
                 if command.message_id_responded_to != self._message_id:

@@ -15,8 +15,11 @@ from pynetdicom import evt
 from pynetdicom.association import Association
 
 from pacs_actors.dicom import client
+from protocols.dimse.commands import DATA_SET, Command, CommandField, encode_command
+from protocols.ul.pdata import encode_message
 from tests.system import peers
 from tests.system.peers import Instance
+from tests.system.raw_peer import CONTEXTS, RawPeer
 from tests.system.server import Server
 
 MODEL, WELL_KNOWN = "1.2.840.10008.1.20.1", "1.2.840.10008.1.20.1.1"
@@ -219,6 +222,49 @@ def test_a_request_that_is_none_is_refused_and_the_association_goes_on(
         assert request(association, information, kind=kind, instance=place) == expected
         assert request(association, action(named(*instances))) == SUCCESS
         reports.wait()
+
+
+@pytest.mark.parametrize("status", [SUCCESS, 0x0110])
+def test_a_request_that_crosses_the_report_is_served_whatever_the_answer_to_that(
+    node: Server, instances: list[Instance], status: int
+) -> None:
+    information = action(named(*instances))
+    number, syntax = 7, peers.IMPLICIT
+    command = Command(
+        command_field=CommandField.N_ACTION_RQ,
+        message_id=1,
+        requested_sop_class_uid=MODEL,
+        requested_sop_instance_uid=WELL_KNOWN,
+        action_type_id=1,
+        data_set_type=DATA_SET,
+    )
+    with RawPeer(node.dicom_port) as peer:
+        peer.established(calling="STRANGER", contexts=(*CONTEXTS, (MODEL, (syntax,))))
+        peer.send(encode_message(number, encode_command(command), command=True, max_pdu_bytes=16384))
+        peer.send(
+            encode_message(number, peers.encode(information, syntax), command=False, max_pdu_bytes=16384)
+        )
+        assert peer.receive_command().status == SUCCESS
+        report = peer.receive_command()
+        assert report.command_field == CommandField.N_EVENT_REPORT_RQ
+        assert peer.echo(2) == SUCCESS
+        answer = Command(
+            command_field=CommandField.N_EVENT_REPORT_RSP,
+            message_id_responded_to=report.message_id,
+            status=status,
+        )
+        peer.send(encode_message(number, encode_command(answer), command=True, max_pdu_bytes=16384))
+        assert peer.echo(3) == SUCCESS
+        peer.release()
+    if status == SUCCESS:
+        row = f"commitment_requests WHERE transaction_uid = '{information.TransactionUID}'"
+        peers.wait_until(lambda: node.sql(f"SELECT state FROM {row}") == ["reported"], "the end of it")
+    else:
+        refused = f"STRANGER answered the report with {status:04X}H"
+        peers.wait_until(
+            lambda: refused in [line["why"] for line in node.logged("commitment_put_off")],
+            "the report to be put off",
+        )
 
 
 async def test_our_own_client_hears_of_what_is_committed_and_of_what_is_not(

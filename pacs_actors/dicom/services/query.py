@@ -100,7 +100,10 @@ async def _answer(
 async def _cancelled(association: Association, incoming: Incoming) -> bool:
     """Whether a C-CANCEL for this request has come. One for another request is ignored (PS3.7 9.3.2.3)."""
     while association.link.pending_message():
-        other = (await association.link.receive_message()).command
+        incoming_now = await association.link.receive_message()
+        if await association.takes_response(incoming_now):
+            continue
+        other = incoming_now.command
         if other.command_field != CommandField.C_CANCEL_RQ:
             raise PeerError(
                 "a request while another is being served", section="PS3.7 D.3.3.3", abort_reason=2

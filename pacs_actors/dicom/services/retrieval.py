@@ -139,6 +139,7 @@ async def serve_get(association: Association, incoming: Incoming) -> None:
         association.calling_ae,
         preferred=association.grant.transfer_syntaxes,
         answered_message_id=incoming.command.message_id,
+        takes=association.takes_response,
     )
     async with outlet:
         await retrieval.run(outlet)
@@ -203,11 +204,14 @@ async def _beside(
 
 async def _watch_for_cancel(retrieval: Retrieval) -> None:
     """Until the association ends. A C-CANCEL of another request is ignored (PS3.7 9.3.2.3)."""
-    link, asked = retrieval.association.link, retrieval.incoming.command.message_id
+    association, asked = retrieval.association, retrieval.incoming.command.message_id
     while True:
-        await link.wait_message()
+        await association.link.wait_message()
         with trio.CancelScope(shield=True):  # the end of the move must not leave half of it unread
-            command = (await link.receive_message()).command
+            incoming = await association.link.receive_message()
+            if await association.takes_response(incoming):
+                continue
+        command = incoming.command
         if command.command_field != CommandField.C_CANCEL_RQ:
             raise PeerError(
                 "a request while another is being served", section="PS3.7 D.3.3.3", abort_reason=2

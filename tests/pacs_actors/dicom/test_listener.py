@@ -19,12 +19,12 @@ from pacs_actors.dicom.association import Association, Service
 from pacs_actors.dicom.facilities import Facilities
 from pacs_actors.dicom.link import Incoming
 from pacs_actors.dicom.listener import Listener
-from pacs_actors.dicom.services import verification
+from pacs_actors.dicom.services import query, retrieval, verification
 from pacs_actors.dicom.wire import Wire, connect
 from pacs_actors.mail.mailbox import Mailbox
 from pacs_actors.node_page import ASSOCIATION_SLOTS, NodePage
-from protocols.dimse.commands import CommandField, decode_command
-from protocols.errors import PeerError, Unavailable
+from protocols.dimse.commands import DATA_SET, Command, CommandField, decode_command, encode_command
+from protocols.errors import Unavailable
 from protocols.messages.audit import AuditEvent
 from protocols.ul.model import LOCAL_LIMIT_EXCEEDED, Abort, AssociateAccept, AssociateReject, ContextResult
 from protocols.ul.negotiation import request
@@ -334,71 +334,207 @@ async def only(rig: Rig) -> Association:
     return association
 
 
-async def test_exchange_of_our_own_waits_for_its_turn() -> None:
-    """While a request is served it waits; then it goes before the peer's next request."""
+REPORT = Command(
+    command_field=CommandField.N_EVENT_REPORT_RQ,
+    affected_sop_class_uid=STORAGE_COMMITMENT_PUSH_MODEL,
+    affected_sop_instance_uid="1.2.840.10008.1.20.1.1",
+    event_type_id=1,
+)
+
+
+def message(command: Command, data_set: bytes | None = None) -> bytes:
+    parts = encode_message(1, encode_command(command), command=True, max_pdu_bytes=16384)
+    if data_set is not None:
+        parts += encode_message(1, data_set, command=False, max_pdu_bytes=16384)
+    return parts
+
+
+def echo(message_id: int = 7) -> bytes:
+    return encode_message(1, echo_request(message_id), command=True, max_pdu_bytes=16384)
+
+
+def answer_to(report: Command, status: int = 0, **more: Any) -> Command:
+    return Command(
+        command_field=CommandField.N_EVENT_REPORT_RSP,
+        message_id_responded_to=report.message_id,
+        status=status,
+        **more,
+    )
+
+
+async def heard(peer: Peer) -> Command:
+    found = await peer.receive_raw()
+    assert found is not None and found[0] == 4, found
+    return decode_command(pdvs(found[1])[0].data)
+
+
+class Asking:
+    """Something of ours that asks the peer."""
+
+    def __init__(self, association: Association, nursery: trio.Nursery) -> None:
+        self.answers: list[Command | Exception] = []
+        self.scope = trio.CancelScope()
+        nursery.start_soon(self._ask, association)
+
+    async def _ask(self, association: Association) -> None:
+        with self.scope:
+            try:
+                self.answers.append(await association.ask(1, REPORT))
+            except Unavailable as ended:
+                self.answers.append(ended)
+
+
+@asynccontextmanager
+async def established(services: Mapping[int, Service] | None = None) -> AsyncIterator[Any]:
+    async with listening(services) as rig, trio.open_nursery() as nursery:
+        peer = await rig.peer()
+        assert isinstance(await peer.associate(), AssociateAccept)
+        association = await only(rig)
+        with trio.fail_after(10):
+            yield rig, peer, lambda: Asking(association, nursery)
+        nursery.cancel_scope.cancel()
+
+
+async def test_request_of_ours_waits_until_the_peer_pauses() -> None:
+    """While a request is served, and while the next one is here already."""
     served, go_on = trio.Event(), trio.Event()
-    journal: list[str] = []
 
     async def slow(association: Association, incoming: Incoming) -> None:
         served.set()
         await go_on.wait()
-        journal.append("request")
         await verification.serve(association, incoming)
 
-    async def exchange() -> None:
-        journal.append("ours")
-
-    async with listening({CommandField.C_ECHO_RQ: slow}) as rig, trio.open_nursery() as nursery:
-        peer = await rig.peer()
-        assert isinstance(await peer.associate(), AssociateAccept)
-        association = await only(rig)
-        with trio.fail_after(5):
-            await association.interject(exchange)
-            nursery.start_soon(peer.echo)
-            await served.wait()
-            nursery.start_soon(association.interject, exchange)
-            await trio.testing.wait_all_tasks_blocked()
-            assert journal == ["ours"]
-            go_on.set()
-            await rig.until(lambda: len(journal) == 3)
-        assert journal == ["ours", "request", "ours"]
+    async with established({CommandField.C_ECHO_RQ: slow}) as (rig, peer, asking):
+        await peer.send(echo(1), echo(2))
+        await served.wait()
+        ours = asking()
+        go_on.set()
+        said = [await heard(peer) for _ in range(3)]
+        assert [one.command_field for one in said] == [
+            CommandField.C_ECHO_RSP,
+            CommandField.C_ECHO_RSP,
+            CommandField.N_EVENT_REPORT_RQ,
+        ]
+        await peer.send(message(answer_to(said[2])))
+        await rig.until(lambda: ours.answers)
+        assert ours.answers[0].status == 0
 
 
-async def test_exchange_of_our_own_that_fails_takes_the_association_with_it() -> None:
-    async def exchange() -> None:
-        raise PeerError("nonsense", section="PS3.8", abort_reason=6)
+async def test_request_of_the_peer_that_crosses_ours_is_served() -> None:
+    async with established() as (rig, peer, asking):
+        ours = asking()
+        report = await heard(peer)
+        await peer.send(echo())
+        assert (await heard(peer)).command_field == CommandField.C_ECHO_RSP
+        assert ours.answers == []
+        await peer.send(message(answer_to(report, data_set_type=DATA_SET), b"\0" * 3000), echo())
+        await rig.until(lambda: ours.answers)
+        assert ours.answers[0].command_field == CommandField.N_EVENT_REPORT_RSP
+        assert (await heard(peer)).status == 0, "the association goes on"
 
-    async with listening() as rig:
-        peer = await rig.peer()
-        assert isinstance(await peer.associate(), AssociateAccept)
-        association = await only(rig)
-        with trio.fail_after(5), pytest.raises(PeerError):
-            await association.interject(exchange)
-        assert await peer.receive() == Abort(2, 6)
+
+async def test_failure_that_answers_a_request_of_ours_ends_nothing() -> None:
+    async with established() as (rig, peer, asking):
+        ours = asking()
+        await peer.send(message(answer_to(await heard(peer), status=0x0110)))
+        await rig.until(lambda: ours.answers)
+        assert ours.answers[0].status == 0x0110
+        assert await peer.echo() == 0
 
 
-async def test_exchange_of_our_own_is_refused_when_the_association_has_ended() -> None:
+async def test_requests_of_ours_go_one_after_the_other() -> None:
+    async with established() as (rig, peer, asking):
+        first, second = asking(), asking()
+        one = await heard(peer)
+        assert await peer.echo() == 0, "and nothing of ours in between"
+        await peer.send(message(answer_to(one)))
+        two = await heard(peer)
+        assert one.message_id != two.message_id
+        await peer.send(message(answer_to(one)), message(answer_to(two)))
+        await rig.until(lambda: first.answers and second.answers)
+        answers = {asked.answers[0].message_id_responded_to for asked in (first, second)}
+        assert answers == {one.message_id, two.message_id}
+
+
+async def test_request_of_ours_that_nobody_waits_for_any_more_is_not_sent() -> None:
+    async with established() as (rig, peer, asking):
+        sent = asking()
+        one = await heard(peer)
+        withdrawn = asking()
+        await trio.testing.wait_all_tasks_blocked()
+        withdrawn.scope.cancel()
+        await trio.testing.wait_all_tasks_blocked()
+        await peer.send(message(answer_to(one)))
+        await rig.until(lambda: sent.answers)
+        assert await peer.echo() == 0, "not a report"
+        cancelled_at_once = asking()
+        cancelled_at_once.scope.cancel()
+        assert await peer.echo() == 0, "and the association is not taken for idle"
+
+
+async def test_late_answer_to_a_request_of_ours_that_was_given_up_disturbs_nobody() -> None:
+    async with established() as (rig, peer, asking):
+        given_up = asking()
+        one = await heard(peer)
+        given_up.scope.cancel()
+        second = asking()
+        await trio.testing.wait_all_tasks_blocked()
+        await peer.send(message(answer_to(one)))
+        await peer.send(message(answer_to(await heard(peer))))
+        await rig.until(lambda: second.answers)
+        assert await peer.echo() == 0
+
+
+async def _between_two_pages(association: Association, incoming: Incoming) -> None:
+    while not await query._cancelled(association, incoming):
+        await association.wire.until_readable()
+    await verification.serve(association, incoming)
+
+
+async def _beside_a_move(association: Association, incoming: Incoming) -> None:
+    work = retrieval.Retrieval(association, incoming, ())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(retrieval._watch_for_cancel, work)
+        while not work.cancelled:
+            await trio.sleep(0.005)
+        nursery.cancel_scope.cancel()
+    await verification.serve(association, incoming)
+
+
+@pytest.mark.parametrize("service", [_between_two_pages, _beside_a_move])
+async def test_answer_to_a_request_of_ours_may_come_in_the_middle_of_an_operation(service: Service) -> None:
+    async with established({CommandField.C_ECHO_RQ: service}) as (rig, peer, asking):
+        ours = asking()
+        report = await heard(peer)
+        await peer.send(echo(9))
+        await rig.until(lambda: next(iter(rig.listener.associations)).requests)
+        await peer.send(message(answer_to(report)))
+        await rig.until(lambda: ours.answers)
+        assert ours.answers[0].status == 0
+        await peer.send(message(Command(command_field=CommandField.C_CANCEL_RQ, message_id_responded_to=9)))
+        assert (await heard(peer)).command_field == CommandField.C_ECHO_RSP
+
+
+async def test_request_of_ours_is_refused_when_the_association_ends() -> None:
     go_on = trio.Event()
 
     async def slow(_: Association, __: Incoming) -> None:
         await go_on.wait()
         raise ZeroDivisionError
 
-    async with listening({CommandField.C_ECHO_RQ: slow}) as rig:
-        peer = await rig.peer()
-        assert isinstance(await peer.associate(), AssociateAccept)
-        association = await only(rig)
-        await peer.send(encode_message(1, echo_request(), command=True, max_pdu_bytes=16384))
+    async with established({CommandField.C_ECHO_RQ: slow}) as (rig, peer, asking):
+        association = next(iter(rig.listener.associations))
+        sent = asking()
+        await heard(peer)
+        await peer.send(echo())
         await rig.until(lambda: association.requests == 1)
-        async with trio.open_nursery() as nursery:
-
-            async def wait() -> None:
-                with trio.fail_after(5), pytest.raises(Unavailable):
-                    await association.interject(cast(Any, None))
-
-            nursery.start_soon(wait)
-            await trio.testing.wait_all_tasks_blocked()
-            go_on.set()
+        waiting = asking()
+        await trio.testing.wait_all_tasks_blocked()
+        go_on.set()
+        await rig.until(lambda: sent.answers and waiting.answers)
+        assert all(isinstance(one.answers[0], Unavailable) for one in (sent, waiting))
+        with pytest.raises(Unavailable):
+            await association.ask(1, REPORT)
 
 
 # -- negotiation ----------------------------------------------------------------------------------------------------------
