@@ -25,10 +25,12 @@ _JOIN: Final = {
     Level.STUDY: "JOIN studies s ON s.id = e.study",
     Level.SERIES: "JOIN series e ON e.id = i.series",
 }
+# Stands for the condition under which the asker sees a study ``s``; the planner puts it in.
+SEEN: Final = "@seen@"
 COUNTED: Final = {
-    0x00201200: "(SELECT count(*) FROM studies x WHERE x.patient = p.id)",
-    0x00201202: "(SELECT coalesce(sum(x.number_of_series), 0) FROM studies x WHERE x.patient = p.id)",
-    0x00201204: "(SELECT coalesce(sum(x.number_of_instances), 0) FROM studies x WHERE x.patient = p.id)",
+    0x00201200: "(SELECT count(*) FROM studies s WHERE s.patient = p.id@seen@)",
+    0x00201202: "(SELECT coalesce(sum(s.number_of_series), 0) FROM studies s WHERE s.patient = p.id@seen@)",
+    0x00201204: "(SELECT coalesce(sum(s.number_of_instances), 0) FROM studies s WHERE s.patient = p.id@seen@)",
 }
 
 ALL_ITEMS: Final = "coalesce(e.request_attributes::text, '')"

@@ -12,7 +12,7 @@ matches without it matches with it, too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Final
 
@@ -26,6 +26,7 @@ from pacs_actors.archive.answer_columns import (
     COUNTED,
     LEVELS,
     REQUEST_ATTRIBUTES,
+    SEEN,
     SEVERAL_VALUES,
     custom_column,
     select_list,
@@ -74,7 +75,7 @@ class Root(Enum):
 
 
 class FindQuery(Struct, frozen=True):
-    """One C-FIND request, or a page of it.
+    """One C-FIND or QIDO-RS request, or a page of it.
 
     keys:      tag -> text of the key, "" and * universal
     sequences: tag -> the keys of its one item
@@ -82,6 +83,8 @@ class FindQuery(Struct, frozen=True):
     limit:     rows of this page
     after:     the cursor that the page before ended with
     scope:     the studies that the asker may see
+    newest_first: what came last comes first, else last
+    offset:    rows to leave out before the page
     """
 
     root: Root
@@ -95,6 +98,8 @@ class FindQuery(Struct, frozen=True):
     limit: int = 500
     after: tuple[int, ...] | None = None
     scope: StudyScope = EVERYTHING
+    newest_first: bool = False
+    offset: int = 0
 
 
 class FindPlan(Struct, frozen=True):
@@ -103,6 +108,7 @@ class FindPlan(Struct, frozen=True):
     returns:      the tags of a row's first values; the cursor's numbers come behind them
     cursor_width: how many
     unsupported:  tags asked for that are not answered: the status is then FF01H
+    matching:     ``FROM`` and ``WHERE`` of all that match, whatever the page; takes the first ``matching_parameters``
     """
 
     sql: str
@@ -110,6 +116,8 @@ class FindPlan(Struct, frozen=True):
     returns: tuple[int, ...]
     cursor_width: int
     unsupported: tuple[int, ...]
+    matching: str
+    matching_parameters: int
 
 
 def level_of(text: str, root: Root) -> Level:
@@ -162,6 +170,7 @@ class _Planner:
         self.used = {query.level}
         self.unsupported: dict[int, None] = {}
         self.items: str | None = None
+        self.seen = scope_clause(query.scope, self.conditions.parameter)
 
     def plan(self) -> FindPlan:
         query = self.query
@@ -185,38 +194,46 @@ class _Planner:
 
     def _limit_to_scope(self) -> None:
         """A patient is seen through a study that may be seen."""
-        clause = scope_clause(self.query.scope, self.conditions.parameter)
-        if clause is None:
+        if self.seen is None:
             return
         if self.query.level is Level.PATIENT:
-            clause = f"EXISTS (SELECT FROM studies s WHERE s.patient = p.id AND {clause})"
+            self.clauses.append(f"EXISTS (SELECT FROM studies s WHERE s.patient = p.id AND {self.seen})")
         else:
             self.used.add(Level.STUDY)
-        self.clauses.append(clause)
+            self.clauses.append(self.seen)
+
+    def _within_scope(self, counted: str) -> str:
+        """A patient's studies are counted as far as they may be seen."""
+        return counted.replace(SEEN, f" AND {self.seen}" if self.seen is not None else "")
 
     def _statement(self) -> FindPlan:
         query = self.query
         known = tuple(dict.fromkeys(tag for tag in query.returns if tag not in NOT_MATCHED))
         select, returns, levels, beyond = select_list(query.level, known, tuple(self.custom.items()))
         self.unsupported.update(dict.fromkeys(beyond))
+        select = self._within_scope(select if self.items is None else select.replace(ALL_ITEMS, self.items))
+        matching = f"FROM {tables(query.level, frozenset(self.used))}{_where(self.clauses)}"
+        matching_parameters = len(self.conditions.parameters)
         self.used.update(levels)
-        if self.items is not None:
-            select = select.replace(ALL_ITEMS, self.items)
         cursor = ("i.series", "i.id") if query.level is Level.IMAGE else (f"{ALIAS[query.level]}.id",)
+        way, further = (" DESC", "<") if query.newest_first else ("", ">")
         clauses = self.clauses
         if query.after is not None:
             after = ", ".join(self.conditions.parameter(number, "bigint") for number in query.after)
-            clauses = [*clauses, f"({', '.join(cursor)}) > ({after})"]
-        where = f" WHERE {' AND '.join(f'({clause})' for clause in clauses)}" if clauses else ""
+            clauses = [*clauses, f"({', '.join(cursor)}) {further} ({after})"]
         # Names, operators and parameter numbers only; LIMIT as a literal, so that plans know how little is
         # wanted.
         parts = [
             f"SELECT {select}{', '.join(cursor)}",
-            f"FROM {tables(query.level, frozenset(self.used))}{where}",
-            f"ORDER BY {', '.join(cursor)} LIMIT {int(query.limit)}",
+            f"FROM {tables(query.level, frozenset(self.used))}{_where(clauses)}",
+            f"ORDER BY {', '.join(f'{each}{way}' for each in cursor)} LIMIT {int(query.limit)}",
         ]
-        sql = " ".join(parts)
-        return FindPlan(sql, self.conditions.parameters, returns, len(cursor), tuple(self.unsupported))
+        if query.offset:
+            parts.append(f"OFFSET {self.conditions.parameter(query.offset, 'bigint')}")
+        return FindPlan(
+            " ".join(parts), self.conditions.parameters, returns, len(cursor), tuple(self.unsupported),
+            matching, matching_parameters,
+        )  # fmt: skip
 
     def _clause(self, tag: int, key: str) -> str | None:
         """None if the key is not supported at this level; "" if it turns out to be universal."""
@@ -237,7 +254,7 @@ class _Planner:
             columns = [f"{alias}.{name}" for name in name_columns(attribute)]
             return self.conditions.name(columns, key, fuzzy=self.query.fuzzy, several=several) or ""
         if tag in COUNTED:
-            return self.conditions.scalar(f"{COUNTED[tag]}::text", attribute.vr, key)
+            return self.conditions.scalar(self._within_scope(f"{COUNTED[tag]}::text"), attribute.vr, key)
         name = f"{alias}.{column(attribute)}"
         if tag in ARRAYS:
             return self.conditions.array(name, attribute.vr, key)
@@ -305,6 +322,10 @@ class _Planner:
             of_series = "FROM jsonb_array_elements(e.request_attributes) item WHERE " + " AND ".join(parts)
             self.clauses.append(f"EXISTS (SELECT {of_series})")
             self.items = f"coalesce((SELECT jsonb_agg(item) {of_series})::text, '')"
+
+
+def _where(clauses: Sequence[str]) -> str:
+    return f" WHERE {' AND '.join(f'({clause})' for clause in clauses)}" if clauses else ""
 
 
 def _form(asked: values.Range) -> tuple[bool, bool]:
