@@ -14,7 +14,12 @@ from config import reference
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("pacs_actors", "supervisors", "protocols", "web", "config")
-SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+SOURCES = sorted(
+    path
+    for package in PACKAGES
+    for path in (ROOT / package).rglob("*.py")
+    if "node_modules" not in path.parts
+)
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 TEXTS = [
     *SOURCES,
