@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ from supervisors.node import own_data_folder
 from supervisors.postgres import EmbeddedPostgres, running_dsn, started
 
 T = TypeVar("T")
+_LOCK_WAIT_S = 1.0  # a server that was told to stop may be about to be gone
 _REFUSALS = (
     OSError,
     asyncpg.InsufficientPrivilegeError,
@@ -28,17 +29,23 @@ _REFUSALS = (
 
 
 @asynccontextmanager
-async def reachable(settings: Settings) -> AsyncIterator[str]:
+async def reachable(settings: Settings, *, alone: bool = False) -> AsyncIterator[str]:
     """The DSN of a database that answers for the length of the block, as the role that owns the tables.
 
-    raises: ConfigError if the embedded one cannot be started
+    alone:   hold the data folder's lock meanwhile: no server runs on it
+    raises:  FolderInUse if that, or the embedded database, cannot be had because a server runs; ConfigError if the
+             embedded one cannot be started
     """
     data = Path(settings.server.data).resolve()  # noqa: ASYNC240  # nothing else runs yet
-    dsn = settings.database.owner_url or settings.database.url or running_dsn(data)
-    if dsn is not None:
-        yield dsn
-        return
-    with own_data_folder(data):
+    dsn = settings.database.owner_url or settings.database.url
+    if dsn is None and not alone:
+        dsn = running_dsn(data)
+    with ExitStack() as held:
+        if alone or dsn is None:
+            held.enter_context(own_data_folder(data, wait_s=_LOCK_WAIT_S))
+        if dsn is not None:
+            yield dsn
+            return
         async with started(EmbeddedPostgres(data, settings.database)) as own:
             yield own
 

@@ -32,6 +32,10 @@ _LOCK_WAIT_S = 15.0
 _KILL_AFTER_S = 4.0
 
 
+class FolderInUse(ConfigError):
+    """Another process holds the lock of the data folder."""
+
+
 class WorkerDied(Exception):
     """A worker ended without being asked to."""
 
@@ -221,14 +225,18 @@ def listen(host: str, port: int, setting: str) -> socket.socket:
 
 
 @contextmanager
-def own_data_folder(data: Path) -> Iterator[int]:
-    """Hold the data folder's lock. Workers inherit it, so it is free only when all of a crashed server is gone."""
+def own_data_folder(data: Path, *, wait_s: float = _LOCK_WAIT_S) -> Iterator[int]:
+    """Hold the data folder's lock. Workers inherit it, so it is free only when all of a crashed server is gone.
+
+    wait_s:  how long that may take
+    raises:  FolderInUse; ConfigError if the folder cannot be used
+    """
     try:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         fd = os.open(data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise ConfigError(f"server.data: cannot use {data}: {error.strerror}") from error
-    deadline = time.monotonic() + _LOCK_WAIT_S
+    deadline = time.monotonic() + wait_s
     try:
         while True:
             try:
@@ -236,7 +244,7 @@ def own_data_folder(data: Path) -> Iterator[int]:
                 break
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    raise ConfigError(f"server.data: {data} is in use by another server") from None
+                    raise FolderInUse(f"server.data: {data} is in use by another server") from None
                 time.sleep(0.1)
         yield fd
     finally:

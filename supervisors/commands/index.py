@@ -18,7 +18,8 @@ def register(commands: Commands) -> None:
         "rebuild",
         help="index every stored object that is not in the index",
         description="Read every object under the data folder, verify it, and index what the index does not know. Works while the "
-        "server runs and while it does not, also when the database folder is gone. It can be interrupted and run again. "
+        "server runs and while it does not; with the server stopped also when the database folder is gone: it is made anew. "
+        "It can be interrupted and run again. "
         "Example: pacs-actors index rebuild --data pacs-data",
     )
     rebuild.add_argument(
@@ -38,24 +39,27 @@ def run_rebuild(arguments: argparse.Namespace) -> int:
     from pacs_actors.operations import logs
     from protocols.errors import ConfigError
     from supervisors.database_access import reachable
-    from supervisors.postgres import running_dsn
+    from supervisors.node import FolderInUse
 
     logs.configure("warning", "index rebuild")
     data = Path(settings.server.data).resolve()
     if not (data / "objects").is_dir():
         raise ConfigError(f"server.data: there are no objects under {data}")
-    if arguments.from_scratch and running_dsn(data) is not None:
-        raise ConfigError("server.data: the server is running; stop it, or leave out --from-scratch")
 
     def tell(indexed: int) -> None:
         if sys.stderr.isatty():
             print(f"\r{indexed:,} indexed", end="", file=sys.stderr, flush=True)
 
     async def work() -> Rebuilt:
-        async with reachable(settings) as dsn:
+        async with reachable(settings, alone=arguments.from_scratch) as dsn:
             return await rebuild(settings, dsn, from_scratch=arguments.from_scratch, tell=tell)
 
-    done = trio.run(work)
+    try:
+        done = trio.run(work)
+    except* FolderInUse:
+        raise ConfigError(
+            f"server.data: a server runs on {data}; {_way_out(arguments.from_scratch)}"
+        ) from None
     if arguments.json:
         print_json(msgspec.structs.asdict(done))
     else:
@@ -64,3 +68,9 @@ def run_rebuild(arguments: argparse.Namespace) -> int:
             f"{done.damaged:,} damaged objects are in quarantine; {done.unreadable:,} could not be read."
         )
     return 1 if done.damaged or done.unreadable else 0
+
+
+def _way_out(from_scratch: bool) -> str:
+    if from_scratch:
+        return "stop it first, or leave out --from-scratch to index what is missing while it runs"
+    return "its database does not answer: stop it, then run this again"
