@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ class StatusBoard:
     """root: the worker's tree, set once it is drawn.
 
     schema_stands: the database has our tables; set by the schema keeper
+    more_counters: gives further counters of this worker
     """
 
     root: Child
@@ -62,6 +63,7 @@ class StatusBoard:
         self.progress, self.indexer, self.listeners, self.mailboxes = progress, indexer, listeners, mailboxes
         self.began = trio.current_time()
         self.indexing = self.schema_stands = False
+        self.more_counters: Callable[[], dict[str, int]] = dict
         self._lag_ms = 0.0
         self._memory = _Memory()
         self._last_seen: dict[int, bytes] = {}
@@ -175,6 +177,7 @@ class StatusBoard:
                 "buffers_free": health.buffers.free,
                 "native_threads_busy": health.threads.busy,
                 "database_connects": self.database.connects,
+                **self.more_counters(),
             },
             associations=tuple(associations[:_MOST_ASSOCIATIONS_SHOWN]),
             actors=tuple(

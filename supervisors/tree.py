@@ -5,7 +5,7 @@
     ├── edge               one for one: DICOM listener, DICOM TLS listener, web
     ├── status reporter
     ├── schema keeper      returns when the database has our schema; what stands below waits for it
-    ├── auditor
+    ├── auditor            beside it, in the first worker: anchor keeper, syslog sender
     ├── indexer
     ├── recovery reader    returns when all that earlier processes stored is indexed
     ├── query responders   one for one; serve one mailbox
@@ -35,9 +35,6 @@ from pacs_actors.archive.progress import IndexProgress
 from pacs_actors.archive.query_responder import FindMatches, QueryResponder
 from pacs_actors.archive.recovery_reader import MOST_WAITING, RecoveryReader
 from pacs_actors.archive.transcoder import Transcoder
-from pacs_actors.audit.audit import Audit
-from pacs_actors.audit.auditor import Auditor
-from pacs_actors.audit.trail import Trail
 from pacs_actors.database import Database
 from pacs_actors.dicom.access_book import AccessBook
 from pacs_actors.dicom.commitment_agent import CommitmentAgent
@@ -51,7 +48,7 @@ from pacs_actors.node_page import ACCEPTING, NodePage
 from pacs_actors.operations import logs
 from protocols.errors import Unavailable
 from protocols.messages.archive import IndexMessage, IngestMessage
-from protocols.messages.audit import AuditEvent
+from supervisors.audit_branch import AuditBranch
 from supervisors.orders import WorkerOrders
 from supervisors.status_board import StatusBoard
 from supervisors.supervisor import Child, RestartLimit, one_for_one
@@ -63,7 +60,6 @@ _WRITERS_PER_THREAD = (
 )
 _SEND_BUFFERS = 16
 _SPARE_INDEX_PLACES = 2 * MOST_WAITING  # a recovery reader that crashed leaves what it has handed on
-_AUDIT_PLACES = 10_000
 _RETRY_S = 0.1
 _MIGRATE_WITHIN_S = 600.0
 
@@ -103,14 +99,14 @@ class WorkerTree:
         self.ingest: Mailbox[IngestMessage] = Mailbox("ingest", 64)
         self.index: Mailbox[IndexMessage] = Mailbox("index", backlog + _SPARE_INDEX_PLACES)
         self.queries: Mailbox[FindMatches] = Mailbox("queries", 256)
-        self.audits: Mailbox[AuditEvent] = Mailbox("audit", _AUDIT_PLACES)
         self.web_ends = trio.Event()
 
         catalogue = Catalogue(database, custom=custom)
         ledger = Ledger(database)
         progress = IndexProgress(page, store.current_batch)
         progress.unrecovered_from = 0
-        audit = Audit(self.audits)
+        self.auditing = AuditBranch(self.orders, database)
+        audit = self.auditing.audit
         access = AccessBook(settings, ledger)
         facilities = Facilities(
             settings, page, store, catalogue, progress, audit, self.ingest, self.queries,
@@ -139,7 +135,7 @@ class WorkerTree:
             self.listeners.append(Listener(sock, facilities, SERVICES, tls=server_context(settings.tls)))
         self.board = StatusBoard(
             settings, page, store, database, catalogue, progress, indexer, self.listeners,
-            (self.ingest, self.index, self.queries, self.audits),
+            (self.ingest, self.index, self.queries, self.auditing.mailbox),
         )  # fmt: skip
 
         self.writers = one_for_one("ingest writers", limit, *writers)
@@ -154,7 +150,7 @@ class WorkerTree:
             Child("web", self._serve_web),
         )
         self.indexing = Child("indexer", indexer.run)
-        self.auditing = Child("auditor", Auditor(Trail(database), self.audits).run)
+        self.auditor = Child("auditor", self.auditing.auditor.run)
         self.responding = one_for_one("query responders", limit, *responders)
         self.root = one_for_one(
             "worker",
@@ -163,7 +159,8 @@ class WorkerTree:
             self.edge,
             Child("status reporter", self.board.run),
             Child("schema keeper", self._keep_schema),
-            self.auditing,
+            self.auditor,
+            *self.auditing.beside(),
             self.indexing,
             Child("recovery reader", recovery.run),
             Child("access book", access.run),
@@ -171,6 +168,7 @@ class WorkerTree:
             Child("commitment agent", facilities.commitments.run),
         )
         self.board.root = self.root
+        self.board.more_counters = self.auditing.counters
 
     def _slots_to_recover(self, store: LocalObjectStore) -> list[int]:
         """Our own slot, and for the first worker those of workers that were there before there were fewer."""
@@ -197,6 +195,7 @@ class WorkerTree:
                 except Unavailable:
                     await trio.sleep(_RETRY_S)
         self.board.schema_stands = True
+        await self.auditing.audit.started(self.orders.slot)
         task_status.started()
 
     async def _drain(self, everything: trio.CancelScope) -> None:
@@ -207,14 +206,16 @@ class WorkerTree:
                 listener.drain()
             while any(listener.associations for listener in self.listeners):
                 await trio.sleep(0.01)
+            await self.auditing.audit.stopped(self.orders.slot)
             for mailbox, child in (
                 (self.ingest, self.writers),
                 (self.queries, self.responding),
                 (self.index, self.indexing),
-                (self.audits, self.auditing),
+                (self.auditing.mailbox, self.auditor),
             ):
                 mailbox.close()
                 await _until_drained(child)
+            await self.auditing.finish()
             self.web_ends.set()
             await _until_drained(self.edge.children[-1])
         if grace.cancelled_caught:

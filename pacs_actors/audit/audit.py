@@ -79,6 +79,12 @@ class Audit:
         """Instances of one study that came together (PS3.15 A.5.3: DICOM Instances Transferred)."""
         await self._say(events.STORE, by, {"instances": instances}, (study_instance_uid,), patient_id)
 
+    async def imported(
+        self, by: Doer, study: str, patient_id: str, instances: int, **details: str | int
+    ) -> None:
+        """As ``stored``, but from a folder or a medium rather than from who made them."""
+        await self._say(events.IMPORTED, by, {"instances": instances, **details}, (study,), patient_id)
+
     async def store_refused(self, by: Doer, sop_instance_uid: str, why: str) -> None:
         details: Details = {"why": why[:200], "instance": sop_instance_uid[:64]}
         await self._say(events.STORE, by, details, (sop_instance_uid[:64],), outcome="refused")

@@ -150,6 +150,19 @@ class Trail:
 
         return await self.database.run(unit)
 
+    async def lag(self, receiver: str) -> int:
+        """How many rows a receiver does not surely have."""
+
+        async def unit(connection: asyncpg.Connection) -> int:
+            lag: int = await connection.fetchval(
+                """SELECT coalesce((SELECT id FROM audit_events ORDER BY id DESC LIMIT 1), 0)
+                    - coalesce((SELECT delivered FROM audit_deliveries WHERE receiver = $1), 0)""",
+                receiver,
+            )
+            return lag
+
+        return await self.database.run(unit)
+
     async def delivered(self, receiver: str, holder: str, row: int) -> None:
         """The receiver has everything up to a row."""
 
