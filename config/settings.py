@@ -149,6 +149,18 @@ class WebSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
         tuple[str, ...],
         Meta(description="Names that browsers may use for us while we listen on loopback (reverse proxy)."),
     ] = ()
+    max_query_results: Annotated[
+        int,
+        Meta(
+            ge=1, le=100_000, description="Most results of one DICOMweb search; the client may ask for more."
+        ),
+    ] = 5_000
+    no_matches_204: Annotated[
+        bool, Meta(description="Answer a DICOMweb search without matches 204, not 200 with an empty list.")
+    ] = False
+    metadata_cache_bytes: Annotated[
+        int, Meta(ge=1048576, description="Most disk space that made series metadata may take, bytes.")
+    ] = 2 * 1024**3
 
 
 class PeopleSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from web.context import WebContext
+from web.dicomweb import query
+from web.dicomweb.paths import PREFIX
 from web.http.routes import Route
 
-PREFIX: Final = "/dicom-web"
+__all__ = ["PREFIX", "routes"]
 
 
 def routes(context: WebContext) -> list[Route]:
     """Every route of DICOMweb; a file of this folder each for a service."""
-    return []
+    return [
+        *query.routes(context),
+    ]
