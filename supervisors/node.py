@@ -21,6 +21,7 @@ from config.settings import Settings
 from pacs_actors.mail import Ready
 from pacs_actors.node_page import ACCEPTING, DOWN, NodePage
 from pacs_actors.operations import logs
+from pacs_actors.people import first_administrator
 from protocols.errors import ConfigError
 from supervisors.child_process import wait_exit
 from supervisors.orders import WorkerOrders
@@ -56,6 +57,7 @@ class Node:
         self.data = Path(settings.server.data).resolve()
         self.workers = settings.server.workers or default_workers()
         self.limit = RestartLimit(settings.server.restart_crashes, settings.server.restart_window_s)
+        self.admin_password = first_administrator.given(os.environ)
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self._draining = False
 
@@ -143,6 +145,7 @@ class Node:
             fds["web"],
             self.dsn,
             self.owner_dsn,
+            self.admin_password,
         )
         self.page.set_state(DOWN, slot)
         # Popen from this thread, not trio's: a worker is tied to the life of the thread that starts it.

@@ -13,8 +13,9 @@ from config.settings import Settings
 class WorkerOrders(Struct, frozen=True):
     """Listening sockets and the shared page are inherited file descriptors.
 
-    dsn:        the database, as the role that works in it
-    owner_dsn:  the same as the role that owns the tables, to migrate them; "": that is the role of ``dsn``
+    dsn:             the database, as the role that works in it
+    owner_dsn:       the same as the role that owns the tables, to migrate them; "": that is the role of ``dsn``
+    admin_password:  of the first administrator; None: one is generated. The repr shows none of these
     """
 
     settings: Settings
@@ -26,3 +27,7 @@ class WorkerOrders(Struct, frozen=True):
     web_fd: int
     dsn: str
     owner_dsn: str = ""
+    admin_password: str | None = None
+
+    def __repr__(self) -> str:
+        return f"WorkerOrders(slot={self.slot})"

@@ -9,6 +9,7 @@
     ├── indexer
     ├── recovery reader    returns when all that earlier processes stored is indexed
     ├── query responders   one for one; serve one mailbox
+    ├── people keeper
     └── commitment agent
 
 Images are accepted before PostgreSQL answers. Draining goes with the flow: listeners, writers, responders, indexer, auditor, web.
@@ -17,7 +18,10 @@ Images are accepted before PostgreSQL answers. Draining goes with the flow: list
 from __future__ import annotations
 
 import socket
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 import trio
@@ -46,13 +50,20 @@ from pacs_actors.mail import Ready
 from pacs_actors.mail.mailbox import Mailbox
 from pacs_actors.node_page import ACCEPTING, NodePage
 from pacs_actors.operations import logs
+from pacs_actors.people import first_administrator
+from pacs_actors.people.password_hasher import PasswordHasher
+from pacs_actors.people.people_keeper import PeopleKeeper
+from pacs_actors.people.reception import Reception
 from protocols.errors import Unavailable
 from protocols.messages.archive import IndexMessage, IngestMessage
 from supervisors.audit_branch import AuditBranch
 from supervisors.orders import WorkerOrders
 from supervisors.status_board import StatusBoard
 from supervisors.supervisor import Child, RestartLimit, one_for_one
+from web import api, dicomweb
 from web.app import create_app
+from web.authenticator import PeopleAuthenticator
+from web.context import WebContext
 from web.server import Server
 
 _WRITERS_PER_THREAD = (
@@ -62,6 +73,9 @@ _SEND_BUFFERS = 16
 _SPARE_INDEX_PLACES = 2 * MOST_WAITING  # a recovery reader that crashed leaves what it has handed on
 _RETRY_S = 0.1
 _MIGRATE_WITHIN_S = 600.0
+
+
+T = TypeVar("T")
 
 
 class WorkerTree:
@@ -80,9 +94,10 @@ class WorkerTree:
             LocalObjectStore(Path(settings.server.data), slot, settings.storage) as store,
             Database(self.orders.dsn, settings.database) as database,
             Transcoder(folder=Path(settings.server.data) / "tmp") as transcoder,
+            PasswordHasher() as hasher,
             trio.open_nursery() as nursery,
         ):
-            self._plant(store, database, transcoder, debt)
+            self._plant(store, database, transcoder, hasher, debt)
             nursery.start_soon(self._drain, nursery.cancel_scope)
             self.root.vitals.state, self.root.vitals.starts = "up", 1
             await self.root.run()
@@ -91,7 +106,14 @@ class WorkerTree:
     def drain(self) -> None:
         self._drain_asked.set()
 
-    def _plant(self, store: LocalObjectStore, database: Database, transcoder: Transcoder, debt: int) -> None:
+    def _plant(
+        self,
+        store: LocalObjectStore,
+        database: Database,
+        transcoder: Transcoder,
+        hasher: PasswordHasher,
+        debt: int,
+    ) -> None:
         settings, page = self.settings, self.page
         limit = RestartLimit(settings.server.restart_crashes, settings.server.restart_window_s)
         custom = custom_attributes(settings.index.custom_attributes)
@@ -107,11 +129,13 @@ class WorkerTree:
         progress.unrecovered_from = 0
         self.auditing = AuditBranch(self.orders, database)
         audit = self.auditing.audit
+        self.people = Reception(settings.people, database, hasher, audit)
         access = AccessBook(settings, ledger)
         facilities = Facilities(
             settings, page, store, catalogue, progress, audit, self.ingest, self.queries,
             access.policy, store.threads, BufferPool(_SEND_BUFFERS), transcoder,
         )  # fmt: skip
+        self.facilities = facilities
         facilities.commitments = CommitmentAgent(facilities, CommitmentBook(database))
         indexer = Indexer(settings.index, catalogue, store, progress, self.index)
         writers = [
@@ -165,6 +189,7 @@ class WorkerTree:
             Child("recovery reader", recovery.run),
             Child("access book", access.run),
             self.responding,
+            Child("people keeper", PeopleKeeper(self.people).run),
             Child("commitment agent", facilities.commitments.run),
         )
         self.board.root = self.root
@@ -181,19 +206,23 @@ class WorkerTree:
         task_status.started()
 
     async def _serve_web(self, *, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
-        app = create_app(self.board, self.settings.web)
+        context = WebContext(self.settings, self.facilities, self.board, self.people)
+        app = create_app(
+            self.board, self.settings.web, PeopleAuthenticator(self.people),
+            hot=dicomweb.routes(context), api=api.routes(context),
+        )  # fmt: skip
         await Server(app, self.orders.web_fd, self.settings.web, self.web_ends).run(task_status=task_status)
 
     async def _keep_schema(self, *, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
         """Brings the database to our schema, as its owner, as soon as there is one, and tells the status reporter; returns."""
         dsn = self.orders.owner_dsn or self.orders.dsn
         async with Database(dsn, msgspec.structs.replace(self.settings.database, connections=1)) as database:
-            while True:
-                try:
-                    await database.run(migrations.migrate, within_s=_MIGRATE_WITHIN_S)
-                    break
-                except Unavailable:
-                    await trio.sleep(_RETRY_S)
+            await _patiently(partial(database.run, migrations.migrate, within_s=_MIGRATE_WITHIN_S))
+        ensure = partial(first_administrator.ensure, self.people.directory, self.orders.admin_password)
+        shown = await _patiently(ensure)
+        if shown is not None:  # on the terminal, once; never in the log
+            name = first_administrator.USERNAME
+            print(f"\n  First login: {name} with the password {shown} (not shown again)\n", flush=True)
         self.board.schema_stands = True
         await self.auditing.audit.started(self.orders.slot)
         task_status.started()
@@ -223,6 +252,15 @@ class WorkerTree:
             logs.warning("drain_cut_short", left=left)
         self.drained = True
         everything.cancel()
+
+
+async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
+    """What a call returns once the database answers it."""
+    while True:
+        try:
+            return await call()
+        except Unavailable:
+            await trio.sleep(_RETRY_S)
 
 
 async def _until_drained(child: Child) -> None:

@@ -6,7 +6,7 @@ Host, and the end of a response that must not be cancelled half way.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +15,11 @@ from hypercorn.typing import ASGIFramework, ASGIReceiveCallable, ASGISendCallabl
 
 from config.settings import WebSettings
 from pacs_actors.operations import logs
+from web.dicomweb import PREFIX as DICOMWEB
 from web.hosts import host_is_ours
+from web.http.front import Front
+from web.http.gate import Authenticator, Gate
+from web.http.routes import Route
 from web.live import LiveFanOut
 from web.pages import create_pages
 from web.problems import MISDIRECTED
@@ -46,6 +50,7 @@ SECURITY_HEADERS: Final = (
 class WebApp:
     """An ASGI application. Whoever serves it also runs ``live.run``; there is no lifespan.
 
+    hot:     routes that are served without Quart: DICOMweb's; api: all others
     bare:    path prefix -> ASGI application that is asked instead of the pages; the longest prefix wins
     static:  the folder of the built viewer (at /ohif/) and panel (everywhere that no page is)
     """
@@ -54,19 +59,24 @@ class WebApp:
         self,
         source: StatusSource,
         settings: WebSettings,
-        bare: Mapping[str, ASGIFramework] | None = None,
-        static: Path = STATIC,
+        authenticator: Authenticator,
+        hot: Iterable[Route],
+        api: Iterable[Route],
+        bare: Mapping[str, ASGIFramework],
+        static: Path,
     ) -> None:
-        studies = RecentStudies(source)
+        gate = Gate(authenticator)
         self._settings = settings
-        self.live = LiveFanOut(source, settings, studies)
+        self.hot, self.api = tuple(hot), tuple(api)
+        self.live = LiveFanOut(source, settings, RecentStudies(source))
         viewer = StaticFiles(static / "ohif", "/ohif/", VIEWER_HASHED, VIEWER_POLICY)
         self._panel = StaticFiles(static / "panel", "/", PANEL_HASHED)
         missing = [name for name, files in (("viewer", viewer), ("panel", self._panel)) if not files.built]
-        self.pages = create_pages(source, self.live, studies, missing)
+        self.pages = create_pages(source, self.live, gate, self.api, missing)
         if missing:
             logs.warning("user_interface_not_built", missing=missing, remedy="make ui")
-        mounted: dict[str, ASGIFramework] = {"/ohif": viewer, **(bare or {})}
+        front = {DICOMWEB: Front(self.hot, gate)} if self.hot else {}
+        mounted: dict[str, ASGIFramework] = {"/ohif": viewer, **front, **bare}
         self._bare = sorted(mounted.items(), key=lambda route: -len(route[0]))
         self._own = {_first_segment(rule.rule) for rule in self.pages.url_map.iter_rules()} - {""}
 
@@ -91,11 +101,15 @@ class WebApp:
 def create_app(
     status: StatusSource,
     settings: WebSettings,
+    authenticator: Authenticator,
+    *,
+    hot: Iterable[Route] = (),
+    api: Iterable[Route] = (),
     bare: Mapping[str, ASGIFramework] | None = None,
     static: Path = STATIC,
 ) -> WebApp:
     """The application for one worker. raises: OSError when the page's files are missing"""
-    return WebApp(status, settings, bare, static)
+    return WebApp(status, settings, authenticator, hot, api, bare or {}, static)
 
 
 class _Sender:

@@ -6,12 +6,17 @@ from msgspec import Struct
 
 from config.settings import Settings
 from pacs_actors.dicom.facilities import Facilities
+from pacs_actors.people.reception import Reception
 from web.status import StatusSource
 
 
 class WebContext(Struct, frozen=True):
-    """archive: what associations have as well: object store, catalogue, ingest mailbox, audit, access policy, transcoder."""
+    """archive: what associations have as well: object store, catalogue, ingest mailbox, audit, access policy, transcoder.
+
+    people:  who everybody is
+    """
 
     settings: Settings
     archive: Facilities
     status: StatusSource
+    people: Reception

@@ -1,35 +1,36 @@
-"""The Quart-Trio part: status page, health, status as JSON, live websocket."""
+"""The Quart-Trio part: status page, health, live websocket, and the routes that are not hot."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Final
 
 import msgspec
-import trio
-from quart import Response, request, websocket
+from quart import Response, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
 from protocols.errors import PacsError
 from web.assets import Asset, load
-from web.hosts import same_origin
-from web.live import LiveFanOut, Seat
-from web.problems import of_http_error, of_pacs_error, problem
+from web.http.gate import Gate
+from web.http.quart_routes import add_routes
+from web.http.routes import Route
+from web.live import LiveFanOut
+from web.live_route import add_live
+from web.problems import of_http_error, of_pacs_error
 from web.status import StatusSource
-from web.studies import RecentStudies
 
 _BODY_LIMIT_BYTES: Final = 65536
 _BODY_TIMEOUT_S: Final = 10
-_GOING_AWAY: Final = 1001
 
 
 def create_pages(
-    source: StatusSource, live: LiveFanOut, studies: RecentStudies, missing: Sequence[str] = ()
+    source: StatusSource, live: LiveFanOut, gate: Gate, routes: Iterable[Route], missing: Sequence[str] = ()
 ) -> QuartTrio:
-    """The routes that are not hot. ``live`` must be running for the websocket to say anything.
+    """``live`` must be running for the websocket to say anything.
 
+    routes:   those that are declared, for ``gate``
     missing:  what is not built; the status page says so
     """
     pages = QuartTrio(__name__, static_folder=None, template_folder=None)
@@ -39,8 +40,8 @@ def create_pages(
     pages.register_error_handler(HTTPException, of_http_error)
     pages.register_error_handler(PacsError, of_pacs_error)
     _add_health(pages, source)
-    _add_status(pages, source, studies)
-    _add_live(pages, live)
+    add_routes(pages, routes, gate)
+    add_live(pages, live, gate)
     note = f"Not built: {', '.join(missing)}. \u201cmake ui\u201d builds what is missing." if missing else ""
     _add_files(pages, load(note=note))
     return pages
@@ -77,42 +78,6 @@ def _add_health(pages: QuartTrio, source: StatusSource) -> None:
         return _json({"ready": ready, "why": why, "workers": workers}, 200 if ready else 503)
 
 
-def _add_status(pages: QuartTrio, source: StatusSource, studies: RecentStudies) -> None:
-    @pages.get("/api/v1/status")
-    async def status() -> Response:
-        """The whole node (``NodeStatus``) at this moment."""
-        await studies.refresh()
-        node = msgspec.structs.replace(source.node(), last_studies=studies.rows, studies_as_of=studies.as_of)
-        return _json(node)
-
-
-def _add_live(pages: QuartTrio, live: LiveFanOut) -> None:
-    @pages.websocket("/api/v1/live")
-    async def watch() -> Response | None:
-        """Snapshot and changes, see ``web.live``; 403 for a page of another origin, 503 when full."""
-        if not same_origin(websocket.headers.get("Origin"), websocket.headers.get("Host")):
-            return problem(403, "This page comes from another origin.")
-        with live.seat() as seat:
-            await websocket.accept()
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(_ignore_incoming)
-                await _send_all(seat)
-                nursery.cancel_scope.cancel()
-        await websocket.close(_GOING_AWAY, "The server is going down.")
-        return None
-
-
-async def _send_all(seat: Seat) -> None:
-    while (message := await seat.next()) is not None:
-        await websocket.send(message)
-
-
-async def _ignore_incoming() -> None:
-    """Clients have nothing to say yet; unread messages would fill hypercorn's queue and stop its reading."""
-    while True:
-        await websocket.receive()
-
-
 def _add_files(pages: QuartTrio, files: dict[str, Asset]) -> None:
     async def serve(asset: Asset) -> Response:
         answer = Response(b"", status=304)
@@ -123,6 +88,6 @@ def _add_files(pages: QuartTrio, files: dict[str, Asset]) -> None:
         return answer
 
     for name, asset in files.items():
-        paths = ("/", "/status/") if name == "index.html" else (f"/status/{name}",)
+        paths = ("/", "/status", "/status/") if name == "index.html" else (f"/status/{name}",)
         for path in paths:
             pages.add_url_rule(path, f"file {path.replace('.', ' ')}", partial(serve, asset))

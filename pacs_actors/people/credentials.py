@@ -274,7 +274,7 @@ class Credentials:
                     user_id,
                     network,
                     datetime.now(UTC) - _REUSED_WITHIN,
-                )  # fmt: skip
+                )
             )
 
         return await self.database.run(unit, within_s=_WITHIN_S)

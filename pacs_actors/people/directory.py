@@ -164,7 +164,7 @@ class Directory:
 
         return await self.database.run(unit)
 
-    async def set_password(self, user_id: int, password_hash: str, *, keep_session: str = "") -> None:
+    async def set_password(self, user_id: int, password_hash: str, keep_session: str = "") -> None:
         """Ends their sessions but the one named; a hash renewed with the same password is ``renew_hash``'s."""
 
         async def unit(connection: asyncpg.Connection) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
+from pathlib import Path
 from typing import Final
 
 from pacs_actors.operations import logs
@@ -14,11 +16,23 @@ VARIABLE: Final = "PACS_ADMIN_PASSWORD"
 _AT_LEAST: Final = 8  # whoever sets a variable decides; people's own passwords need more
 
 
-def check_given(password: str) -> None:
-    """raises: ConfigError for one that everybody guesses"""
+def given(environ: MutableMapping[str, str]) -> str | None:
+    """The password that the environment gives, which is taken out of it: no process that we start needs it.
+
+    raises: ConfigError for one that everybody guesses, or a file that cannot be read
+    """
+    password, file = environ.pop(VARIABLE, None), environ.pop(f"{VARIABLE}_FILE", None)
+    if password is None and file is not None:
+        try:
+            password = Path(file).read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError):
+            raise ConfigError(f"{VARIABLE}_FILE: cannot read {file}") from None
+    if not password:
+        return None
     problem = passwords.password_problem(password, USERNAME, at_least=_AT_LEAST)
     if problem is not None:
         raise ConfigError(f"{VARIABLE}: {problem}")
+    return password
 
 
 async def ensure(directory: Directory, given: str | None) -> str | None:

@@ -45,6 +45,13 @@ class SlowDown(Refusal):
         self.wait_s = wait_s
 
 
+class BadPassword(Refusal):
+    """400: a password that nobody should have; the text says why."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what, dimse_status=0x0106, http_status=400)
+
+
 class Login(Struct, frozen=True):
     """What somebody who was let in gets. Its repr shows no secret."""
 
@@ -156,6 +163,26 @@ class Reception:
             await self.credentials.end_session(int(number))
             self.forget()
         await self.audit.logout(Actor(principal.name, principal.via.value, address))
+
+    async def change_password(
+        self, user: User, old: str, new: str, principal: Principal, address: str
+    ) -> None:
+        """Their own, which ends their other sessions. raises: NotRecognised, SlowDown, BadPassword, Unavailable"""
+        await self.check_password(user.username, old, address)
+        await self.set_password(user, new, principal.actor(address), keep_session=principal.session)
+
+    async def set_password(self, user: User, new: str, by: Actor, *, keep_session: str = "") -> None:
+        """raises: BadPassword, Unavailable"""
+        await self.directory.set_password(user.id, await self.hash_of(new, user.username), keep_session)
+        self.forget()
+        await self.audit.user_changed(by, user.username, "password")
+
+    async def hash_of(self, password: str, username: str) -> str:
+        """raises: BadPassword, Unavailable"""
+        problem = passwords.password_problem(password, username)
+        if problem is not None:
+            raise BadPassword(problem)
+        return await self.hasher.hash(password)
 
     # -- who is that ------------------------------------------------------------------------------------------------------------
     async def of_bearer(self, token: str) -> Principal:

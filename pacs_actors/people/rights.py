@@ -11,6 +11,7 @@ from enum import Enum
 from msgspec import Struct
 
 from pacs_actors.archive.scope import NOTHING, StudyScope
+from protocols.messages.audit import Actor
 
 
 class Action(Enum):
@@ -47,7 +48,7 @@ class Principal(Struct, frozen=True):
     name:     user name, or the name of the token's owner, or of the share link; for the audit
     user_id:  None for who is no user
     session:  identifies the session or token, so that what it holds open ends when it is revoked
-    cookie:   it came with a cookie, which a browser sends on its own: writes need the CSRF token
+    cookie:   it came with a cookie, which a browser sends on its own: writes must come from our own pages
     """
 
     name: str
@@ -60,3 +61,7 @@ class Principal(Struct, frozen=True):
 
     def may(self, action: Action) -> bool:
         return action in self.actions
+
+    def actor(self, address: str) -> Actor:
+        """Themselves, for the audit."""
+        return Actor(self.name, self.via.value, address)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 READY_WITHIN_S = 60.0
+ADMIN_PASSWORD = "seven horses on the pier"
 
 
 def free_port() -> int:
@@ -50,6 +51,7 @@ class Server:
         self.aet = "PACS"
         self.log = data.parent / f"{data.name}.log"
         self.process: subprocess.Popen[bytes] | None = None
+        self._token = ""
 
     # -- life -------------------------------------------------------------------------------------------------------------------
     def start(self, *, wait: bool = True) -> None:
@@ -61,7 +63,8 @@ class Server:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
-                cwd=Path(__file__).resolve().parents[2], env={**os.environ, **self.environment},
+                cwd=Path(__file__).resolve().parents[2],
+                env={**os.environ, "PACS_ADMIN_PASSWORD": ADMIN_PASSWORD, **self.environment},
             )  # fmt: skip
         if wait:
             self.wait_ready()
@@ -116,20 +119,58 @@ class Server:
         return int((self.data / "postgres" / "postmaster.pid").read_text().split()[0])
 
     # -- what it says -----------------------------------------------------------------------------------------------------------
-    def get(self, path: str, within_s: float = 5.0) -> tuple[int, bytes]:
-        """Status and body; (0, b"") while nothing answers."""
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.web_port}"
+
+    def ask(
+        self, method: str, path: str, body: object = None, *, token: str = "", within_s: float = 5.0
+    ) -> tuple[int, bytes]:
+        """Status and body; (0, b"") while nothing answers. body: sent as JSON unless None"""
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        data = None if body is None else json.dumps(body).encode()
+        if data is not None:
+            headers["content-type"] = "application/json"
+        request = urllib.request.Request(f"{self.url}{path}", data, headers, method=method)
         try:
-            with urllib.request.urlopen(
-                f"http://127.0.0.1:{self.web_port}{path}", timeout=within_s
-            ) as answer:
+            with urllib.request.urlopen(request, timeout=within_s) as answer:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             return error.code, error.read()
         except OSError:
             return 0, b""
 
+    def get(self, path: str, within_s: float = 5.0) -> tuple[int, bytes]:
+        """Of the API as the administrator, of the rest as a stranger."""
+        return self.ask("GET", path, token=self.token if path.startswith("/api/") else "", within_s=within_s)
+
+    def login(self, username: str = "admin", password: str = ADMIN_PASSWORD) -> str:
+        """Log in; the access token."""
+        status, body = self.ask(
+            "POST", "/api/v1/login", {"username": username, "password": password}, within_s=10.0
+        )
+        assert status == 200, (status, body)
+        token: str = json.loads(body)["access_token"]
+        return token
+
+    @property
+    def token(self) -> str:
+        """The administrator's, of the first login."""
+        if not self._token:
+            self._token = self.login()
+        return self._token
+
     def status(self) -> Any:
-        return json.loads(self.get("/api/v1/status")[1])
+        """A worker that does not know the token yet needs the database once to look it up."""
+        status, body = self.ask("GET", "/api/v1/status", token=self.token)
+        if status == 401:  # a new database, or a long test
+            self._token = self.login()
+        deadline = time.monotonic() + 10
+        while status != 200:
+            assert time.monotonic() < deadline, f"no status but {status}: {body!r}\n{self.tail()}"
+            time.sleep(0.05)
+            status, body = self.ask("GET", "/api/v1/status", token=self.token)
+        return json.loads(body)
 
     def tail(self, characters: int = 6000) -> str:
         return self.log.read_text(errors="replace")[-characters:]

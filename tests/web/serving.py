@@ -15,7 +15,10 @@ from hypercorn.typing import ASGIFramework
 from trio_websocket import WebSocketConnection, open_websocket
 
 from config.settings import WebSettings
+from pacs_actors.people.rights import Principal
 from tests.fakes.node_status import FakeStatus
+from tests.fakes.people import ADMINISTRATOR, FixedAuthenticator
+from web.api.status import status_routes
 from web.app import WebApp, create_app
 from web.server import serve
 
@@ -27,6 +30,7 @@ class Site(NamedTuple):
     source: FakeStatus
     app: WebApp
     shutdown: trio.Event
+    people: FixedAuthenticator
 
     def watch(self, **options: Any) -> Any:
         return open_websocket("127.0.0.1", self.port, "/api/v1/live", use_ssl=False, **options)
@@ -75,12 +79,15 @@ async def site(
     source: FakeStatus | None = None,
     bare: Mapping[str, ASGIFramework] | None = None,
     static: Path = NOTHING_BUILT,
+    strangers: Principal | None = ADMINISTRATOR,
     **settings: object,
 ) -> AsyncIterator[Site]:
+    """strangers: who comes without a token counts as; most tests are not about that"""
     source = source or FakeStatus()
     facts: dict[str, object] = {"live_interval_s": 0.02, "write_deadline_s": 5.0}
     chosen = msgspec.convert(facts | settings, WebSettings)
-    app, shutdown = create_app(source, chosen, bare, static), trio.Event()
+    people, shutdown = FixedAuthenticator(strangers), trio.Event()
+    app = create_app(source, chosen, people, api=status_routes(source), bare=bare, static=static)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         async with trio.open_nursery() as nursery:
@@ -89,7 +96,7 @@ async def site(
                 await serve(app, listening, chosen, shutdown=shutdown, task_status=task_status)
 
             await nursery.start(run)
-            yield Site(port, source, app, shutdown)
+            yield Site(port, source, app, shutdown, people)
             shutdown.set()
 
 

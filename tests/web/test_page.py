@@ -11,6 +11,7 @@ import trio
 
 from config.settings import WebSettings
 from tests.fakes.node_status import HOSTILE, FakeStatus, association, worker
+from tests.fakes.people import ADMINISTRATOR, FixedAuthenticator
 from tests.web.browser import CHROMIUM, browse
 from tests.web.serving import NOTHING_BUILT, site
 from web.app import create_app
@@ -106,7 +107,9 @@ async def test_a_lost_connection_is_shown_and_comes_back(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         async def life(shutdown, task_status):
-            app = create_app(FakeStatus(), settings, static=NOTHING_BUILT)
+            app = create_app(
+                FakeStatus(), settings, FixedAuthenticator(strangers=ADMINISTRATOR), static=NOTHING_BUILT
+            )
             await serve(app, listening, settings, shutdown=shutdown, task_status=task_status)
 
         url = f"http://127.0.0.1:{listening.getsockname()[1]}/"

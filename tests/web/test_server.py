@@ -18,11 +18,13 @@ from trio_websocket import ConnectionClosed, wrap_client_stream
 
 from config.settings import WebSettings
 from tests.fakes.node_status import FakeStatus, association
+from tests.fakes.people import ADMINISTRATOR, FixedAuthenticator
 from tests.web.serving import Answer, next_message, site
 from web.app import WebApp, create_app
 from web.connection import Connection
 from web.server import http_settings, serve
 
+EVERYBODY = FixedAuthenticator(strangers=ADMINISTRATOR)
 UPGRADE = (
     b"GET /api/v1/live HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
@@ -144,7 +146,7 @@ async def test_idle_connections_do_not_delay_shutdown():
 
 async def test_cancelling_the_server_ends_it_at_once_with_a_stuck_client():
     source, settings = busy_node(), WebSettings(live_interval_s=0.01, write_deadline_s=60)
-    app = create_app(source, settings)
+    app = create_app(source, settings, EVERYBODY)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         async with trio.open_nursery() as nursery:
 
@@ -170,7 +172,7 @@ async def test_the_inherited_socket_stays_open_for_the_other_workers():
             async with trio.open_nursery() as nursery:
 
                 async def run(task_status, shutdown=shutdown):
-                    app = create_app(FakeStatus(), settings)
+                    app = create_app(FakeStatus(), settings, EVERYBODY)
                     await serve(app, listening.fileno(), settings, shutdown=shutdown, task_status=task_status)
 
                 await nursery.start(run)
@@ -190,7 +192,7 @@ async def test_several_servers_accept_from_one_socket():
             for source in sources:
 
                 async def run(task_status, source=source):
-                    app = create_app(source, settings)
+                    app = create_app(source, settings, EVERYBODY)
                     await serve(app, listening, settings, shutdown=shutdown, task_status=task_status)
 
                 await nursery.start(run)
@@ -275,7 +277,7 @@ async def connection_to(app: WebApp, config: Config) -> AsyncIterator[trio.Socke
 async def test_a_head_that_does_not_come_is_cut_off(sent):
     config = http_settings()
     config.keep_alive_timeout = 0.05
-    async with connection_to(create_app(FakeStatus(), WebSettings()), config) as stream:
+    async with connection_to(create_app(FakeStatus(), WebSettings(), EVERYBODY), config) as stream:
         await stream.send_all(sent)
         with trio.fail_after(2):
             assert await stream.receive_some() == b""
@@ -284,7 +286,7 @@ async def test_a_head_that_does_not_come_is_cut_off(sent):
 async def test_an_idle_connection_is_closed_after_its_last_answer():
     config = http_settings()
     config.keep_alive_timeout = 0.1
-    async with connection_to(create_app(FakeStatus(), WebSettings()), config) as stream:
+    async with connection_to(create_app(FakeStatus(), WebSettings(), EVERYBODY), config) as stream:
         for _ in range(2):
             await stream.send_all(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
             answer = b""
@@ -304,7 +306,7 @@ async def test_an_application_that_goes_on_without_its_client_is_cancelled(monke
         finally:
             cancelled.set()
 
-    app = create_app(FakeStatus(), WebSettings(), {"/": deaf})
+    app = create_app(FakeStatus(), WebSettings(), EVERYBODY, bare={"/": deaf})
     async with connection_to(app, http_settings()) as stream:
         await stream.send_all(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         await stream.aclose()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from web.api import studies
+from web.api import login, me, status, studies
 from web.api.openapi import document
 from web.context import WebContext
 from web.http.answer import Answer, json_answer
@@ -12,7 +12,12 @@ from web.http.routes import Access, Route
 
 def routes(context: WebContext) -> list[Route]:
     """Every route of the API, and the one that describes them."""
-    declared = [*studies.routes(context)]
+    declared = [
+        *login.routes(context),
+        *me.routes(context),
+        *studies.routes(context),
+        *status.routes(context),
+    ]
     described = json_answer(document(declared))
 
     async def describe(_: Request) -> Answer:

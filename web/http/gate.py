@@ -22,20 +22,28 @@ class Authenticator(Protocol):
     async def identify(self, request: Request) -> Principal | None:
         """Whoever the session cookie, bearer token or share link says; None for a stranger.
 
-        raises: Unauthorised for a token that is expired, revoked or forged; Unavailable
+        raises: a Refusal of 401 for a token that is expired, revoked or forged; Unavailable
         """
+        ...
+
+    async def of_token(self, token: str) -> Principal:
+        """Whose token this is, where no header can be sent. raises: as ``identify``"""
+        ...
+
+    async def holds(self, principal: Principal) -> Principal | None:
+        """Somebody as they are now; None if their session or token has ended. raises: Unavailable"""
         ...
 
 
 class Gate:
     def __init__(self, authenticator: Authenticator) -> None:
-        self._authenticator = authenticator
+        self.authenticator = authenticator
 
     async def admit(self, request: Request, route: Route) -> None:
         """Set ``request.principal``, or say why not. raises: Unauthorised, Forbidden, Unavailable"""
         if route.access is Access.PUBLIC:
             return
-        principal = request.principal = await self._authenticator.identify(request)
+        principal = request.principal = await self.authenticator.identify(request)
         if principal is None:
             raise Unauthorised
         if principal.cookie and request.method not in _READS and not _from_our_page(request):

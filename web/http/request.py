@@ -61,14 +61,15 @@ class Request:
 
     def __init__(self, scope: HTTPScope, chunks: Callable[[], AsyncIterator[bytes]]) -> None:
         self.scope = scope
-        self.method: str = scope["method"]
+        self.method: str = scope.get("method", "GET")  # a websocket's has none
         self.path: str = scope["path"]
         self.headers: Mapping[str, str] = _headers(scope["headers"])
         self.query: Sequence[tuple[str, str]] = _query(scope["query_string"])
         self.values: dict[str, str] = {}
         client = scope.get("client")
         self.address: str = client[0] if client else ""
-        self.root = f"{scope['scheme']}://{self.headers.get('host', '')}"
+        scheme = {"ws": "http", "wss": "https"}.get(scope["scheme"], scope["scheme"])
+        self.root = f"{scheme}://{self.headers.get('host', '')}"
         self.principal: Principal | None = None
         self._chunks = chunks
 

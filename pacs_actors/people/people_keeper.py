@@ -1,0 +1,30 @@
+"""People keeper: every few minutes forgets what has expired: logins, tokens, keys, failures, usual places.
+
+Receives and sends nothing. Nothing depends on it but the size of the tables: what has expired is worth nothing already.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import trio
+
+from pacs_actors.mail import Ready
+from pacs_actors.people.reception import Reception
+from protocols.errors import Unavailable
+
+_EVERY_S: Final = 300.0
+
+
+class PeopleKeeper:
+    def __init__(self, people: Reception) -> None:
+        self.people = people
+
+    async def run(self, *, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
+        task_status.started()
+        while True:
+            await trio.sleep(_EVERY_S)
+            try:
+                await self.people.credentials.prune()
+            except Unavailable:
+                continue

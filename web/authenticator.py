@@ -1,0 +1,62 @@
+"""Finds out who makes a request: by a bearer token if there is one, else by the session cookie."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pacs_actors.people.reception import Reception
+from pacs_actors.people.rights import Principal
+from web.http.request import Request, Unauthorised
+
+COOKIE: Final = "pacs_session"
+_SCHEME: Final = "bearer"
+
+
+class PeopleAuthenticator:
+    """The real ``Authenticator``: asks the reception."""
+
+    def __init__(self, reception: Reception) -> None:
+        self._reception = reception
+
+    async def identify(self, request: Request) -> Principal | None:
+        """raises: NotRecognised or Unauthorised for a token that is expired, revoked or forged; Unavailable"""
+        given = request.headers.get("authorization")
+        if given is not None:
+            scheme, _, token = given.partition(" ")
+            if scheme.lower() != _SCHEME:
+                raise Unauthorised("Send the token as Authorization: Bearer.")
+            return await self._reception.of_bearer(token.strip())
+        secret = cookies(request.headers.get("cookie", "")).get(COOKIE)
+        return None if secret is None else await self._reception.of_cookie(secret)
+
+    async def of_token(self, token: str) -> Principal:
+        """Whose token this is, where no header can be sent. raises: NotRecognised, Unavailable"""
+        return await self._reception.of_bearer(token)
+
+    async def holds(self, principal: Principal) -> Principal | None:
+        """Somebody as they are now; None if they have been shown out. raises: Unavailable"""
+        return await self._reception.holds(principal)
+
+
+def cookies(header: str) -> dict[str, str]:
+    """Cookie header as name -> value (RFC 6265 section 4.2.1); of two of one name the first."""
+    found: dict[str, str] = {}
+    for pair in header.split(";"):
+        name, equals, value = pair.strip().partition("=")
+        if equals:
+            found.setdefault(name, value.strip('"'))
+    return found
+
+
+def session_cookie(secret: str, *, root: str, lifetime_s: int) -> tuple[str, str]:
+    """The header that sets the session's cookie. root: of this server, so that it is Secure behind TLS"""
+    secure = "; Secure" if root.startswith("https://") else ""
+    return (
+        "set-cookie",
+        f"{COOKIE}={secret}; Path=/; Max-Age={lifetime_s}; HttpOnly; SameSite=Lax{secure}",
+    )
+
+
+def no_cookie(*, root: str) -> tuple[str, str]:
+    """The header that takes the session's cookie away."""
+    return session_cookie("", root=root, lifetime_s=0)
