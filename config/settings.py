@@ -227,6 +227,15 @@ class ServerSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             description="A worker that shows no life for so long is killed and replaced, seconds.",
         ),
     ] = 20.0
+    start_within_s: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=3600,
+            description="A worker that does not take images so long after its start is killed and replaced, seconds; "
+            "twice as long each time it happens, up to eight times. Recovery does not count.",
+        ),
+    ] = 120.0
     restart_crashes: Annotated[
         int, Meta(ge=1, description="Crashes in the window before a supervisor gives up.")
     ] = 5

@@ -24,6 +24,7 @@ from pacs_actors.operations import logs
 from pacs_actors.people import first_administrator
 from protocols.errors import ConfigError
 from supervisors.child_process import wait_exit
+from supervisors.life_signs import LifeSigns
 from supervisors.orders import WorkerOrders
 from supervisors.postgres import EmbeddedPostgres
 from supervisors.supervisor import Child, RestartLimit, RestartsExhausted, keep_alive
@@ -73,6 +74,16 @@ class Node:
             if self.settings.tls.port is not None:
                 self.sockets["dicom_tls"] = listen(dicom.host, self.settings.tls.port, "tls.port")
             self.page = NodePage.create(self.workers)
+            server = self.settings.server
+            self._life_signs = [
+                LifeSigns(
+                    self.page,
+                    slot,
+                    frozen_after_s=server.frozen_after_s,
+                    start_within_s=server.start_within_s,
+                )
+                for slot in range(self.workers)
+            ]
             postgres = None
             if self.settings.database.url is None:
                 postgres = EmbeddedPostgres(
@@ -164,7 +175,7 @@ class Node:
                 process.send_signal(signal.SIGTERM)
             task_status.started()
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._watch_heartbeat, slot, process)
+                nursery.start_soon(self._watch, slot, process)
                 code = await wait_exit(process)
                 nursery.cancel_scope.cancel()
         finally:
@@ -180,19 +191,11 @@ class Node:
         if not self._draining:  # nobody needs another one, and its siblings are to end in peace
             raise WorkerDied(f"worker {slot} ended with {code}")
 
-    async def _watch_heartbeat(self, slot: int, process: subprocess.Popen[bytes]) -> None:
-        """Kill a worker whose loop stands still: its peers have been waiting long enough."""
-        patience_s = self.settings.server.frozen_after_s
-        seen, since = self.page.heartbeat(slot), trio.current_time()
-        while True:
-            await trio.sleep(patience_s / 10)
-            beat = self.page.heartbeat(slot)
-            if beat != seen or self.page.state(slot) != ACCEPTING:
-                seen, since = beat, trio.current_time()
-            elif trio.current_time() - since > patience_s:
-                logs.error("worker_frozen", slot=slot, pid=process.pid)
-                process.kill()
-                return
+    async def _watch(self, slot: int, process: subprocess.Popen[bytes]) -> None:
+        """Kill a worker whose start does not end, or whose loop stands still: its peers have been waiting long enough."""
+        why = await self._life_signs[slot].until_lost()
+        logs.error(f"worker_{why}", slot=slot, pid=process.pid)
+        process.kill()
 
     async def _drain_on_signal(self, scope: trio.CancelScope, *, task_status: Ready) -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:

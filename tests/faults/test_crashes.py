@@ -289,6 +289,43 @@ async def store_unindexed(data: Path, images: int) -> None:
             nursery.start_soon(store, store_, range(first, images, 8))
 
 
+# What Python runs at its start: the first worker to come hangs there, or as soon as it has said that it starts.
+HANGING = """
+import os, sys, time
+if "supervisors.worker" in sys.orig_argv:
+    def hang():
+        try:
+            os.unlink(os.environ["HANG_ONCE"])
+        except FileNotFoundError:
+            return
+        time.sleep(3600)
+    if os.environ["HANG_AT"] == "import":
+        hang()
+    from pacs_actors.node_page import STARTING, NodePage
+    honest = NodePage.set_state
+    def set_state(self, state, slot=None):
+        honest(self, state, slot)
+        if state == STARTING:
+            hang()
+    NodePage.set_state = set_state
+"""
+
+
+@pytest.mark.parametrize("at", ["starting", pytest.param("import", marks=pytest.mark.slow)])
+def test_worker_that_hangs_in_its_start_is_replaced(tmp_path: Path, at: str) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(HANGING)
+    once = tmp_path / "hang"
+    once.touch()
+    path = os.pathsep.join((str(tmp_path / "site"), str(Path(__file__).resolve().parents[2])))
+    environment = {"PYTHONPATH": path, "HANG_ONCE": str(once), "HANG_AT": at}
+    rig = Rig(tmp_path / "data", workers=1, environment=environment, options=("--server.start-within-s", "5"))
+    with running(rig):
+        assert not once.exists()
+        assert rig.logged("worker_start_hung")
+        rig.worker_pids()
+
+
 @pytest.mark.slow
 def test_frozen_worker_is_replaced_and_nothing_is_lost(tmp_path: Path, ledger: Ledger) -> None:
     options = ("--server.frozen-after-s", str(FROZEN_AFTER_S))
