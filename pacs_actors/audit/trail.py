@@ -175,6 +175,11 @@ class Trail:
         await self.database.run(unit)
 
 
+async def append(connection: asyncpg.Connection, event: AuditEvent) -> None:
+    """Write one event, in the transaction that the connection is in: as its last statement."""
+    await connection.execute(_INSERT, *_stored(event))
+
+
 async def links(connection: asyncpg.Connection) -> AsyncIterator[Link]:
     """Every row as it is stored, in order, as of one moment; in blocks, however many there are."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
