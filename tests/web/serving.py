@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ from tests.fakes.node_status import FakeStatus
 from tests.fakes.people import ADMINISTRATOR, FixedAuthenticator
 from web.api.status import status_routes
 from web.app import WebApp, create_app
+from web.http.routes import Route
 from web.server import serve
 
 NOTHING_BUILT = Path(__file__).parent / "nothing-built"
@@ -80,6 +81,7 @@ async def site(
     bare: Mapping[str, ASGIFramework] | None = None,
     static: Path = NOTHING_BUILT,
     strangers: Principal | None = ADMINISTRATOR,
+    routes: Iterable[Route] = (),
     **settings: object,
 ) -> AsyncIterator[Site]:
     """strangers: who comes without a token counts as; most tests are not about that"""
@@ -87,7 +89,7 @@ async def site(
     facts: dict[str, object] = {"live_interval_s": 0.02, "write_deadline_s": 5.0}
     chosen = msgspec.convert(facts | settings, WebSettings)
     people, shutdown = FixedAuthenticator(strangers), trio.Event()
-    app = create_app(source, chosen, people, api=status_routes(source), bare=bare, static=static)
+    app = create_app(source, chosen, people, api=[*status_routes(source), *routes], bare=bare, static=static)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         async with trio.open_nursery() as nursery:

@@ -14,8 +14,12 @@ from tests.fakes.node_status import HOSTILE, FakeStatus, association, worker
 from tests.fakes.people import ADMINISTRATOR, FixedAuthenticator
 from tests.web.browser import CHROMIUM, browse
 from tests.web.serving import NOTHING_BUILT, site
+from web.api.login import Credentials
 from web.app import create_app
 from web.assets import load
+from web.http.answer import Answer, json_answer, problem_answer
+from web.http.request import Request
+from web.http.routes import Access, Route
 from web.server import serve
 
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
@@ -126,3 +130,38 @@ async def test_a_lost_connection_is_shown_and_comes_back(tmp_path):
                 await nursery.start(life, second)
                 await page.until(LIVE)
             second.set()
+
+
+@needs_browser
+async def test_a_stranger_is_asked_to_log_in_and_sees_nothing_before(tmp_path):
+    tried = []
+
+    async def login(request: Request) -> Answer:
+        given = await request.json(Credentials)
+        tried.append(given.username)
+        if given.password != "right":
+            return problem_answer(401, "The user name or the password is wrong.")
+        here.people.strangers = ADMINISTRATOR
+        return json_answer({})
+
+    route = Route(
+        method="POST", path="/api/v1/login", access=Access.PUBLIC, handler=login, summary="", body=Credentials
+    )
+    async with (
+        site(strangers=None, routes=[route]) as here,
+        browse(f"http://127.0.0.1:{here.port}/status", tmp_path) as page,
+    ):
+        await page.until("!document.getElementById('login').hidden")
+        assert await page.evaluate("document.querySelectorAll('.card').length") == 0
+        assert await page.evaluate("getComputedStyle(document.getElementById('main')).display") == "none"
+        for password in ("wrong", "right"):
+            await page.evaluate(
+                "document.getElementById('username').value = 'jane';"
+                f"document.getElementById('password').value = '{password}';"
+                "document.getElementById('login-button').click()"
+            )
+            if password == "wrong":
+                await page.until("document.getElementById('login-problem').textContent.includes('wrong')")
+        await page.until(LIVE)
+        assert await page.evaluate("document.getElementById('login').hidden") is True
+        assert tried == ["jane", "jane"]

@@ -5,14 +5,16 @@ import { merged } from "./model.js";
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 15000;
 const SILENCE_MS = 8000;
+const NOT_RECOGNISED = 4401;
 
 export class Live {
   /**
    * onState(state):            the node has news
    * onLink(link, untilMs):     "connecting", "live" or "lost"; when lost, the time of the next attempt
+   * onStranger():              nobody is logged in; `open` when somebody is
    */
-  constructor(url, onState, onLink) {
-    Object.assign(this, { url, onState, onLink });
+  constructor(url, onState, onLink, onStranger) {
+    Object.assign(this, { url, onState, onLink, onStranger });
     this.failures = 0;
     addEventListener("online", () => this.hurry());
     document.addEventListener("visibilitychange", () => document.hidden || this.hurry());
@@ -26,7 +28,8 @@ export class Live {
     this.socket = socket;
     this.watch();
     socket.onmessage = (event) => this.socket === socket && this.hear(JSON.parse(event.data));
-    socket.onclose = () => this.socket === socket && this.lose();
+    socket.onopen = () => socket.send('{"subscribe":["system"]}'); // a stranger is told at once
+    socket.onclose = (event) => this.socket === socket && (event.code === NOT_RECOGNISED ? this.stop() : this.lose());
   }
 
   hear(message) {
@@ -38,6 +41,12 @@ export class Live {
     this.failures = 0;
     this.onLink("live", 0);
     this.onState(this.state);
+  }
+
+  stop() {
+    clearTimeout(this.silence);
+    this.socket = null;
+    this.onStranger();
   }
 
   lose() {

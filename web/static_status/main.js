@@ -3,6 +3,7 @@
 import { at, text } from "./dom.js";
 import { clock } from "./format.js";
 import { Live } from "./live.js";
+import { askLogin } from "./login.js";
 import { Rates } from "./model.js";
 import { draw } from "./view.js";
 
@@ -59,4 +60,5 @@ for (const button of document.querySelectorAll("button[data-copy]")) {
 setInterval(noteLink, 500);
 const url = new URL("/api/v1/live", location.href);
 url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
-new Live(url, onState, onLink).open();
+const live = new Live(url, onState, onLink, () => askLogin(() => live.open()));
+live.open();

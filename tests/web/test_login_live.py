@@ -1,0 +1,104 @@
+"""Who may open the live websocket, and for how long (SECURITY 10)."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+import pytest
+import trio
+from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnection
+
+from pacs_actors.people.rights import Action, Principal
+from tests.fakes.people import ADMINISTRATOR, TOKEN
+from tests.web.serving import Site, next_message, site
+from web.live_route import FORBIDDEN, NOT_RECOGNISED
+
+POWERLESS = Principal("nobody", frozenset({Action.SEARCH}), user_id=2, session="session:2")
+
+
+def watch(here: Site, token: str):
+    return here.watch(extra_headers=[("Authorization", f"Bearer {token}")])
+
+
+async def closed_with(connection: WebSocketConnection) -> int:
+    with pytest.raises(ConnectionClosed) as closed, trio.fail_after(10):
+        while True:
+            await connection.get_message()
+    return closed.value.reason.code
+
+
+async def test_a_token_in_the_handshake_or_in_the_first_message_opens_it():
+    async with site(strangers=None) as here:
+        async with watch(here, TOKEN) as connection:
+            assert (await next_message(connection))["kind"] == "snapshot"
+        async with here.watch() as connection:
+            await connection.send_message(json.dumps({"token": TOKEN}))
+            assert (await next_message(connection))["kind"] == "snapshot"
+
+
+async def test_a_stranger_hears_nothing_and_is_sent_away():
+    first = ('{"token":"another"}', '{"subscribe":["system"]}', "", "[" * 4000, '{"token":7}', b"\xff\xfe")
+
+    async def knock(here: Site, message: str | bytes) -> None:
+        async with here.watch() as connection:
+            await connection.send_message(message)
+            assert await closed_with(connection) == NOT_RECOGNISED
+
+    async with site(strangers=None) as here, trio.open_nursery() as nursery:
+        for message in first:
+            nursery.start_soon(knock, here, message)
+
+
+async def test_a_stranger_that_says_nothing_is_sent_away(monkeypatch):
+    monkeypatch.setattr("web.live_route._INTRODUCED_WITHIN_S", 0.05)
+    async with site(strangers=None) as here, here.watch() as connection:
+        assert await closed_with(connection) == NOT_RECOGNISED
+
+
+async def test_a_forged_token_is_refused_in_the_handshake():
+    async with site(strangers=None) as here:
+        with pytest.raises(ConnectionRejected) as refused:
+            async with watch(here, "forged"):
+                pass
+        assert refused.value.status_code == 401
+
+
+async def test_without_the_permission_it_stays_closed():
+    async with site(strangers=None) as here:
+        here.people.known["weak"] = POWERLESS
+        with pytest.raises(ConnectionRejected) as refused:
+            async with watch(here, "weak"):
+                pass
+        assert refused.value.status_code == 403
+        async with here.watch() as connection:
+            await connection.send_message('{"token":"weak"}')
+            assert await closed_with(connection) == FORBIDDEN
+
+
+@pytest.mark.parametrize("weakened", [True, False])
+async def test_it_is_closed_when_the_login_ends_or_the_permission_is_taken_away(monkeypatch, weakened):
+    monkeypatch.setattr("web.live_route.CHECKED_EVERY_S", 0.05)
+    async with site(strangers=None) as here, watch(here, TOKEN) as connection:
+        await next_message(connection)
+        if weakened:
+            here.people.known[TOKEN] = msgspec.structs.replace(ADMINISTRATOR, actions=frozenset())
+        else:
+            del here.people.known[TOKEN]
+        assert await closed_with(connection) == NOT_RECOGNISED
+
+
+async def test_the_live_view_is_looked_at_again_often_enough():
+    from web import live_route
+
+    assert live_route.CHECKED_EVERY_S <= 60
+
+
+async def test_the_status_needs_its_permission_and_health_needs_nobody():
+    async with site(strangers=None) as here:
+        assert (await here.get("/api/v1/status")).status == 401
+        here.people.known["weak"] = POWERLESS
+        assert (await here.get("/api/v1/status", "Authorization: Bearer weak")).status == 403
+        assert (await here.get("/api/v1/status", f"Authorization: Bearer {TOKEN}")).status == 200
+        for path in ("/healthz", "/readyz", "/", "/status", "/status/"):
+            assert (await here.get(path)).status == 200
