@@ -11,9 +11,8 @@ import os
 import select
 import socket
 import sys
-from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -79,7 +78,7 @@ def _answer(
         cpu_s=job.cpu_s,
     )
     try:
-        return _worker(job)(job, *descriptors)
+        return _work(job, descriptors)
     except CannotRender as failure:
         return Refused(failure.reason[:MAX_REASON_CHARACTERS], failure.why.value)
     except CannotTranscode as failure:
@@ -95,15 +94,15 @@ def _answer(
     return Refused(reason[:MAX_REASON_CHARACTERS])
 
 
-def _worker(job: Job | RenderJob) -> Callable[..., Any]:
-    """What does a job. Imported with the first of its kind: each brings libraries that the other does without."""
+def _work(job: Job | RenderJob, descriptors: list[int]) -> Converted | Rendered:
+    """Libraries are imported with the first job of a kind: each brings some that the other does without."""
     if isinstance(job, RenderJob):
         from pacs_actors.rendering.render import render  # noqa: PLC0415
 
-        return render
+        return render(job, *descriptors)
     from pacs_actors.archive.transcoding.convert import convert  # noqa: PLC0415
 
-    return lambda *arguments: Converted(convert(*arguments))
+    return Converted(convert(job, *descriptors))
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 import zlib
-from typing import Final
+from typing import Final, Protocol
 
 from pacs_actors.archive.transcoding.messages import CannotTranscode, Job
 from pacs_actors.archive.transcoding.reencode import Reencoder
@@ -22,6 +22,19 @@ _RAW_DEFLATE: Final = -15
 _CHUNK_BYTES: Final = 256 * 1024
 
 
+class Piece(Protocol):
+    """What kinds of jobs have in common: ``length`` bytes at ``offset`` of a file, in a transfer syntax."""
+
+    @property
+    def offset(self) -> int: ...
+    @property
+    def length(self) -> int: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def max_bytes(self) -> int: ...
+
+
 def convert(job: Job, source_fd: int, target_fd: int, scratch_fd: int = -1) -> int:
     """Do one job; the length of what was written.
 
@@ -30,6 +43,15 @@ def convert(job: Job, source_fd: int, target_fd: int, scratch_fd: int = -1) -> i
     """
     if not convertible(job.source, job.target):
         raise CannotTranscode(f"{job.source} cannot be given as {job.target}")
+    return _reencode(mapped_data_set(job, source_fd, scratch_fd), job, target_fd)
+
+
+def mapped_data_set(job: Piece, source_fd: int, scratch_fd: int = -1) -> memoryview:
+    """The data set that a job is about, inflated if need be.
+
+    scratch_fd: as ``convert`` has it
+    raises:     CannotTranscode, OSError
+    """
     if job.offset < 0 or job.length <= 0 or job.offset + job.length > os.fstat(source_fd).st_size:
         raise CannotTranscode("the object is shorter than it should be")
     skipped = job.offset % mmap.ALLOCATIONGRANULARITY
@@ -37,13 +59,13 @@ def convert(job: Job, source_fd: int, target_fd: int, scratch_fd: int = -1) -> i
     mapped = mmap.mmap(source_fd, job.length + skipped, access=mmap.ACCESS_READ, offset=job.offset - skipped)
     data = memoryview(mapped)[skipped:]
     if job.source != DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
-        return _reencode(data, job, target_fd)
+        return data
     sink = Sink(scratch_fd, max_bytes=job.max_bytes)
     inflate(data, sink)
     length = sink.finish()
     if not length:
         raise CannotTranscode("the deflated data set is empty")
-    return _reencode(memoryview(mmap.mmap(scratch_fd, length, access=mmap.ACCESS_READ)), job, target_fd)
+    return memoryview(mmap.mmap(scratch_fd, length, access=mmap.ACCESS_READ))
 
 
 def inflate(data: memoryview, sink: Sink) -> None:

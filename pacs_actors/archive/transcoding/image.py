@@ -55,10 +55,13 @@ class Image(Struct, frozen=True):
         return (self.frames * self.frame_bits + 7) // 8
 
 
-def read_image(number: Callable[[int], int | None], text: Callable[[int], str]) -> Image:
+def read_image(
+    number: Callable[[int], int | None], text: Callable[[int], str], *, whole: bool = True
+) -> Image:
     """Check the attributes of a data set.
 
     number, text: look a value up in it by tag; None, "" if it is not there
+    whole:        all frames are wanted uncompressed in one element
     raises:       CannotTranscode if they are missing, impossible, or promise more than our limits
     """
     bits_allocated = number(BITS_ALLOCATED) or 0
@@ -83,7 +86,7 @@ def read_image(number: Callable[[int], int | None], text: Callable[[int], str]) 
         raise CannotTranscode("colour of one bit")
     if image.frame_bits > MAX_FRAME_BYTES * 8:
         raise CannotTranscode(f"frames of {image.rows} x {image.columns} are beyond our limits")
-    if image.native_bytes > MAX_VALUE_BYTES:
+    if whole and image.native_bytes > MAX_VALUE_BYTES:
         raise CannotTranscode(f"{image.frames} uncompressed frames do not fit into one element")
     return image
 
