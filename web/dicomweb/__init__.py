@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from web.context import WebContext
-from web.dicomweb import query
+from web.dicomweb import archive, instances, query
+from web.dicomweb.frames import Frames
+from web.dicomweb.objects import WebObjects
 from web.dicomweb.paths import PREFIX
 from web.http.routes import Route
 
@@ -12,6 +14,10 @@ __all__ = ["PREFIX", "routes"]
 
 def routes(context: WebContext) -> list[Route]:
     """Every route of DICOMweb; a file of this folder each for a service."""
+    objects = WebObjects(context)
     return [
         *query.routes(context),
+        *archive.routes(objects),
+        *instances.routes(objects),
+        *Frames(objects).routes(),
     ]

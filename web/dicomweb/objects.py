@@ -1,0 +1,156 @@
+"""What every retrieval shares: finding the objects that a path names, the transfer syntax they are given in, the audit.
+
+Made once a worker, and handed to the files that serve a resource each.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from functools import lru_cache
+from secrets import token_hex
+from typing import Final
+
+import trio
+
+from pacs_actors.archive.conversions import Conversions, Opened
+from pacs_actors.archive.objects.keys import ObjectMissing
+from pacs_actors.archive.transcoder import CannotTranscode, convertible
+from pacs_actors.archive.web_locate import ServedInstance, WebLocator
+from pacs_actors.operations import logs
+from pacs_actors.people.rights import Principal
+from protocols.dataset.transfer_syntax import (
+    EXPLICIT_VR_BIG_ENDIAN,
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    IMPLICIT_VR_LITTLE_ENDIAN,
+)
+from protocols.dicomweb.accept import AS_STORED, Chosen, NotAcceptable, Offer, negotiate
+from protocols.dicomweb.multipart import MultipartWriter
+from protocols.messages.audit import Actor
+from web.context import WebContext
+from web.dicomweb.paths import is_uid
+from web.dicomweb.pieces import CHUNK_BYTES, Piece, PieceReader, length_of
+from web.http.answer import Answer
+from web.http.request import NotFound, Request
+
+_VIEW_EVERY_S: Final = 60.0
+_MOST_VIEWS: Final = 10_000
+# Not for DICOMweb, as the standard has it (PS3.18 8.7.3.5.2): what is stored so is given as Explicit VR Little Endian.
+_NOT_GIVEN: Final = frozenset({IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN})
+
+
+class WebObjects:
+    """raises, all of it: NotFound for what is not there or not for the caller; Unavailable"""
+
+    def __init__(self, context: WebContext) -> None:
+        archive = context.archive
+        self.locator = WebLocator(
+            archive.catalogue, archive.progress, catch_up_s=context.settings.index.catch_up_s
+        )
+        self.conversions = Conversions(archive.store, archive.transcoder)
+        self.native = archive.native
+        self.reader = PieceReader(archive.native)
+        self.audit = archive.audit
+        self._views: OrderedDict[tuple[str, str], float] = OrderedDict()
+
+    async def located(self, request: Request) -> ServedInstance:
+        """The instance that the path names."""
+        values = request.values
+        return await self.instance(request, values["study"], values["series"], values["instance"])
+
+    async def instance(self, request: Request, study: str, series: str, instance: str) -> ServedInstance:
+        if not (is_uid(study) and is_uid(series) and is_uid(instance)):
+            raise NotFound
+        found = await self.locator.instance(request.who.scope, study, series, instance)
+        if found is None:
+            raise NotFound
+        return found
+
+    def stored(self, instance: ServedInstance) -> Opened:
+        """The object as it is stored."""
+        try:
+            return self.conversions.stored(instance)
+        except ObjectMissing as missing:
+            logs.error("object_missing", key=missing.key, uid=instance.sop_instance_uid)
+            raise NotFound from None
+
+    async def opened(self, instance: ServedInstance, asked: str) -> Opened:
+        """The object in the transfer syntax that was asked for, see ``given_syntax``. raises: NotAcceptable"""
+        syntax = given_syntax(asked, instance.transfer_syntax_uid)
+        try:
+            return await self.conversions.given(instance, syntax)
+        except ObjectMissing as missing:
+            logs.error("object_missing", key=missing.key, uid=instance.sop_instance_uid)
+            raise NotFound from None
+        except CannotTranscode as failure:
+            if asked == syntax:
+                raise NotAcceptable(f"It cannot be given in {syntax}: {failure}.") from None
+        # Who named no syntax takes it as it is rather than not at all.
+        return self.stored(instance)
+
+    async def answer(self, pieces: list[Piece], *headers: tuple[str, str], status: int = 200) -> Answer:
+        """A body of pieces: a small one is read before the answer begins, a large one while it is sent."""
+        length = length_of(pieces)
+        if length <= CHUNK_BYTES:
+            return Answer(status, headers, await self.reader.whole(pieces))
+        sized = (*headers, ("content-length", str(length)))
+        return Answer(status, sized, self.reader.chunks_of(pieces))
+
+    async def viewed(self, request: Request, instance: ServedInstance) -> None:
+        """Note that the caller looks at the study: once a minute, for a viewer asks for thousands of frames."""
+        who, now = request.who, trio.current_time()
+        key = (f"{who.via.value} {who.name} {request.address}", instance.study_instance_uid)
+        if self._views.get(key, 0.0) > now:
+            return
+        self._views[key] = now + _VIEW_EVERY_S
+        self._views.move_to_end(key)
+        if len(self._views) > _MOST_VIEWS:
+            self._views.popitem(last=False)
+        await self.audit.viewed(actor(who, request.address), instance.study_instance_uid, instance.patient_id)
+
+    async def downloaded(self, request: Request, instances: Iterable[ServedInstance], form: str) -> None:
+        """Note that objects leave; before they do, because nobody knows how much of a broken-off answer arrived."""
+        taken = list(instances)
+        by = actor(request.who, request.address)
+        studies = dict.fromkeys(one.study_instance_uid for one in taken)
+        size = sum(one.size_bytes for one in taken)
+        await self.audit.downloaded(
+            by, studies, taken[0].patient_id, instances=len(taken), size_bytes=size, form=form
+        )
+
+
+def actor(who: Principal, address: str) -> Actor:
+    return Actor(who.name, who.via.value, address)
+
+
+def chosen_for(request: Request, offered: tuple[Offer, ...]) -> Chosen:
+    """raises: NotAcceptable"""
+    parameters = [value for name, value in request.query if name == "accept"]
+    return negotiate(request.headers.get("accept"), ", ".join(parameters) or None, offered)
+
+
+def multipart_writer() -> MultipartWriter:
+    """With a boundary that nobody could put into an image before."""
+    return MultipartWriter(token_hex(16))
+
+
+def given_syntax(asked: str, stored: str) -> str:
+    """The transfer syntax that an object is given in.
+
+    asked: a Transfer Syntax UID; ``*``: as it is stored, if that is one for DICOMweb; "": the default, which is Explicit VR
+           Little Endian for all that can be had so (PS3.18 8.7.3.4)
+    """
+    if asked == AS_STORED:
+        return EXPLICIT_VR_LITTLE_ENDIAN if stored in _NOT_GIVEN else stored
+    if asked:
+        return asked
+    return EXPLICIT_VR_LITTLE_ENDIAN if convertible(stored, EXPLICIT_VR_LITTLE_ENDIAN) else stored
+
+
+@lru_cache(maxsize=256)
+def given_syntaxes(stored: str) -> frozenset[str]:
+    """Those in which a whole object can be had."""
+    return frozenset({stored, *(uid for uid in _TARGETS if convertible(stored, uid))})
+
+
+_TARGETS: Final = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, "1.2.840.10008.1.2.1.99")
