@@ -19,7 +19,11 @@ from protocols.errors import PacsError
 _QUICK_ACKNOWLEDGEMENT: Final[int | None] = getattr(socket, "TCP_QUICKACK", None)  # Linux
 _CHECKPOINT_BYTES: Final = 4 * 1024 * 1024
 _READ_BYTES: Final = 256 * 1024  # what a read counts for besides its bytes: a few bytes can be many fragments
+_BOTH_WAIT_S: Final = 0.01
 _MOST_BUFFERS: Final = 512  # of one sendmsg; IOV_MAX is 1024
+
+
+_Ready = Callable[[socket.socket], Awaitable[None]]
 
 
 class PeerGone(PacsError):
@@ -44,7 +48,12 @@ class Wire:
         self.received_bytes = self.sent_bytes = 0
         self._since_checkpoint = 0
         self._vectored = not isinstance(sock, ssl.SSLSocket)
-        self._sendable: Callable[[socket.socket], Awaitable[None]] = trio.lowlevel.wait_writable
+        self._readable: _Ready = trio.lowlevel.wait_readable
+        self._writable: _Ready = trio.lowlevel.wait_writable
+        if not self._vectored:  # TLS may want either direction for both
+            self._readable, self._writable = _shared_readable, _shared_writable
+        self._sendable: _Ready = self._writable
+        self._receivable: _Ready = self._readable
 
     async def handshake(self) -> None:
         """TLS only. Raises PeerGone if the peers cannot agree (the certificate, the version)."""
@@ -74,9 +83,13 @@ class Wire:
 
     def receive_nowait(self, view: memoryview) -> int:
         """What is there already; -1 if nothing is, 0 at the end of the stream."""
+        self._receivable = self._readable
         try:
             got = self.sock.recv_into(view)
         except (BlockingIOError, ssl.SSLWantReadError):
+            return -1
+        except ssl.SSLWantWriteError:  # TLS has something to say itself before it goes on
+            self._receivable = self._writable
             return -1
         except (OSError, ssl.SSLError):
             return 0
@@ -98,14 +111,14 @@ class Wire:
             await trio.lowlevel.checkpoint()
 
     async def wait_readable(self) -> None:
-        """Until there is something to receive. Raises PeerSilent."""
+        """Until there may be something to receive, after ``receive_nowait`` had nothing. Raises PeerSilent."""
         self._since_checkpoint = 0
-        await self._wait(trio.lowlevel.wait_readable)
+        await self._wait(self._receivable)
 
     async def until_readable(self) -> None:
         """As ``wait_readable``, for those who have a deadline of their own."""
         self._since_checkpoint = 0
-        await trio.lowlevel.wait_readable(self.sock)
+        await self._receivable(self.sock)
 
     async def send(self, buffers: Sequence[bytes | memoryview]) -> None:
         """All of them, in order. Raises PeerGone or PeerSilent."""
@@ -121,10 +134,10 @@ class Wire:
         try:
             sent = self.sock.sendmsg(buffers) if self._vectored else self.sock.send(buffers[0])
         except (BlockingIOError, ssl.SSLWantWriteError):
-            self._sendable = trio.lowlevel.wait_writable
+            self._sendable = self._writable
             return 0
         except ssl.SSLWantReadError:
-            self._sendable = trio.lowlevel.wait_readable
+            self._sendable = self._readable
             return 0
         except OSError as error:
             raise PeerGone(f"sending: {error.strerror}") from error
@@ -150,7 +163,7 @@ class Wire:
                 sent = self.sock.sendmsg(buffers)
                 break
             except BlockingIOError:
-                await self._wait(trio.lowlevel.wait_writable)
+                await self._wait(self._writable)
             except OSError as error:
                 raise PeerGone(f"sending: {error.strerror}") from error
         self.sent_bytes += sent
@@ -168,18 +181,18 @@ class Wire:
             try:
                 sent = self.sock.send(view)
             except (BlockingIOError, ssl.SSLWantWriteError):
-                await self._wait(trio.lowlevel.wait_writable)
+                await self._wait(self._writable)
             except ssl.SSLWantReadError:
-                await self._wait(trio.lowlevel.wait_readable)
+                await self._wait(self._readable)
             except OSError as error:
                 raise PeerGone(f"sending: {error.strerror}") from error
             else:
                 self.sent_bytes += sent
                 view = view[sent:]
 
-    async def _wait(self, ready: object) -> None:
+    async def _wait(self, ready: _Ready) -> None:
         with trio.move_on_after(self.patience_s) as patience:
-            await ready(self.sock)  # type: ignore[operator]
+            await ready(self.sock)
         if patience.cancelled_caught:
             raise PeerSilent(f"silent for {self.patience_s:g} s")
 
@@ -212,6 +225,34 @@ class Wire:
             self.sock.close()
 
 
+async def _shared_readable(sock: socket.socket) -> None:
+    """Sender and receiver may wait for the same, and Trio lets only one do so."""
+    try:
+        await trio.lowlevel.wait_readable(sock)
+    except trio.BusyResourceError:
+        await trio.sleep(_BOTH_WAIT_S)
+
+
+async def _shared_writable(sock: socket.socket) -> None:
+    """Likewise."""
+    try:
+        await trio.lowlevel.wait_writable(sock)
+    except trio.BusyResourceError:
+        await trio.sleep(_BOTH_WAIT_S)
+
+
+def _wrapped(plain: socket.socket, tls: ssl.SSLContext, host: str) -> ssl.SSLSocket:
+    """The socket is closed if it cannot be wrapped. Raises PeerGone if the peer is gone already."""
+    try:
+        return tls.wrap_socket(plain, server_hostname=host, do_handshake_on_connect=False)
+    except OSError as error:
+        plain.close()
+        raise PeerGone(f"TLS: {error.__class__.__name__}") from error
+    except BaseException:
+        plain.close()
+        raise
+
+
 async def connect(host: str, port: int, *, within_s: float, tls: ssl.SSLContext | None = None) -> Wire:
     """Connect to a peer. Raises PeerGone if it cannot be reached, PeerSilent if it does not answer in time."""
     with trio.move_on_after(within_s) as patience:
@@ -222,10 +263,7 @@ async def connect(host: str, port: int, *, within_s: float, tls: ssl.SSLContext 
         # Trio's socket object wraps a plain one, which we take over.
         plain = socket.socket(fileno=stream.socket.detach())
         plain.setblocking(False)
-        wire = Wire(
-            tls.wrap_socket(plain, server_hostname=host, do_handshake_on_connect=False) if tls else plain,
-            patience_s=within_s,
-        )
+        wire = Wire(_wrapped(plain, tls, host) if tls else plain, patience_s=within_s)
         try:
             await wire.handshake()
         except BaseException:
