@@ -14,7 +14,7 @@ from pathlib import Path
 from threading import Condition, Lock
 from typing import Final
 
-from pacs_actors.archive.objects.filesystem import FileSystem, SyncFailed, synced
+from pacs_actors.archive.objects.filesystem import FileSystem, SyncFailed, closed, synced
 from pacs_actors.archive.objects.keys import MAX_BATCH, batch_folder, shard_folder, slot_folder
 from protocols.errors import Misuse
 
@@ -150,8 +150,8 @@ class BatchFolders:
 
     def _close_unused(self, folder: BatchFolder) -> None:
         if folder.retired and not folder.users and folder.fd >= 0:
-            self._system.close(folder.fd)
-            folder.fd = -1
+            fd, folder.fd = folder.fd, -1
+            closed(self._system, fd)
 
 
 def make_durable_folder(system: FileSystem, root: Path, relative: str) -> Path:
@@ -171,7 +171,7 @@ def sync_folder(system: FileSystem, path: Path) -> None:
     try:
         synced(system.fsync, fd)
     finally:
-        system.close(fd)
+        closed(system, fd)
 
 
 def batch_numbers(root: Path, slot: int, at_least: int = 0) -> list[int]:

@@ -46,6 +46,16 @@ def synced(sync: Callable[[int], None], fd: int) -> None:
         raise SyncFailed(error.errno, error.strerror) from error
 
 
+def closed(system: FileSystem, fd: int) -> None:
+    """Close a file whose content is synced, or not wanted. What close may fail with says nothing about what is durable,
+    and the descriptor is gone all the same: it must not be closed again.
+    """
+    try:
+        system.close(fd)
+    except OSError as error:
+        logs.warning("close_failed", errno=error.errno, why=error.strerror)
+
+
 class Health:
     """Whether the store still takes objects. Falls once and stays so until the process starts again.
 

@@ -24,6 +24,7 @@ from pacs_actors.archive.objects.filesystem import (
     FileSystem,
     Health,
     SyncFailed,
+    closed,
     synced,
 )
 from pacs_actors.archive.objects.keys import ObjectKey
@@ -57,7 +58,7 @@ class DurableWriter:
         self.folders.close()
         # Whoever discards an object later must not meet whatever gets the number next.
         fd, self._temporary_fd = self._temporary_fd, -1
-        self.system.close(fd)
+        closed(self.system, fd)
 
     @contextmanager
     def refusing(self, doing: str) -> Iterator[None]:
@@ -146,11 +147,10 @@ class DurableWriter:
         try:
             return os.pread(fd, length, offset)
         finally:
-            self.system.close(fd)
+            closed(self.system, fd)
 
     def drop(self, fd: int, name: str) -> None:
         """Close and delete a temporary file, if the disk lets us; the sweep at start takes the rest."""
-        with suppress(OSError):
-            self.system.close(fd)
+        closed(self.system, fd)
         with suppress(OSError):
             self.system.unlink(name, dir_fd=self._temporary_fd)

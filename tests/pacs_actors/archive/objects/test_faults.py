@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from pacs_actors.archive.objects.batches import BATCH_S
 from pacs_actors.archive.objects.buffers import BLOCK_BYTES, BUFFER_BYTES
 from pacs_actors.archive.objects.filesystem import O_DIRECT
 from pacs_actors.archive.objects.space import REFRESH_S
@@ -120,6 +121,50 @@ async def test_an_object_in_the_middle_when_the_disk_fails_is_refused_too(tmp_pa
             disk.heal()
             with pytest.raises(OutOfResources):
                 await store.commit(caught, length)
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+class UnclosableDisk(FailingDisk):
+    """close does close, and then says that it failed, as it may on a network's file system.
+
+    closed: the descriptors, in order
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.closed: list[int] = []
+
+    def close(self, fd: int) -> None:  # type: ignore[override]
+        os.close(fd)
+        self.closed.append(fd)
+        if "close" in self.failures:
+            raise OSError(self.failures["close"], os.strerror(self.failures["close"]))
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+async def test_a_close_that_fails_after_the_object_is_durable_is_no_refusal(
+    tmp_path: Path, size: int
+) -> None:
+    """Of the object's file, and of its folder, once the next one has begun."""
+    disk, now = UnclosableDisk(), 0.0
+    before = descriptors()
+    async with open_store(tmp_path, system=disk, clock=lambda: now) as store:
+        disk.fail("close", errno.EIO)
+        disk.closed.clear()
+        stored = []
+        for number in range(3):
+            stored.append((await put(store, f"{UID}.{number}", bytes(size)))[0])
+            now += BATCH_S
+        disk.heal()
+        assert store.health.healthy
+        assert len({object_path(tmp_path, one.key).parent for one in stored}) == 3
+        for one in stored:
+            assert await store.verify(one.key)
+        assert store.health.buffers.free == store.health.buffers.total
+    assert descriptors() == before, "nothing leaks"
 
 
 async def test_a_spill_that_found_the_disk_full_loses_no_byte_of_the_object(tmp_path: Path) -> None:
