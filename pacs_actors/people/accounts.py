@@ -52,9 +52,9 @@ class Role(Struct, frozen=True):
 class User(Struct, frozen=True, kw_only=True):
     """A user as the directory has them; no secret is in here.
 
-    scope:     studies besides those of the roles; None: none
-    password:  whether they can log in by password
-    issuer:    the identity provider that knows them, or None
+    scope:         studies besides those of the roles; None: none
+    has_password:  whether they can log in by password
+    issuer:        the identity provider that knows them, or None
     """
 
     id: int
@@ -66,15 +66,15 @@ class User(Struct, frozen=True, kw_only=True):
     enabled: bool = True
     roles: tuple[str, ...] = ()
     scope: RoleScope | None = None
-    password: bool = False
+    has_password: bool = False
     issuer: str | None = None
     created_at: str = ""
     last_login_at: str | None = None
 
 
 def fold_username(username: str) -> str:
-    """What user names are compared by: compatibility forms, case and outer spaces do not matter."""
-    return unicodedata.normalize("NFKC", username).strip().casefold()
+    """What user names are compared by: compatibility forms, case and outer spaces do not matter. Holds no NUL."""
+    return unicodedata.normalize("NFKC", username).replace("\0", "\ufffd").strip().casefold()
 
 
 def username_problem(username: str) -> str | None:

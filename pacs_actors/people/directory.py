@@ -28,7 +28,7 @@ from protocols.errors import Refusal
 _LOCK: Final = 0x50454F50  # of this wing's own; see ``_alone``
 _USER: Final = """
     SELECT u.id, u.username, u.display_name, u.email, u.department, u.language, u.enabled, u.scope::text AS scope,
-        u.password_hash IS NOT NULL AS password, u.issuer, u.created_at, u.last_login_at,
+        u.password_hash IS NOT NULL AS has_password, u.issuer, u.created_at, u.last_login_at,
         array(SELECT role FROM user_roles WHERE user_id = u.id ORDER BY role) AS roles
     FROM users u
 """
@@ -319,7 +319,7 @@ def _user(row: Any) -> User:
         enabled=row["enabled"],
         roles=tuple(row["roles"]),
         scope=decoded_scope(row["scope"]),
-        password=row["password"],
+        has_password=row["has_password"],
         issuer=row["issuer"],
         created_at=row["created_at"].isoformat(timespec="seconds"),
         last_login_at=None if last is None else last.isoformat(timespec="seconds"),

@@ -7,6 +7,7 @@ scope. Somebody else's object is answered as if it were not there.
 from __future__ import annotations
 
 from enum import Enum
+from typing import Final
 
 from msgspec import Struct
 
@@ -31,6 +32,24 @@ class Action(Enum):
     AUDIT_READ = "audit.read"
     SETTINGS_READ = "settings.read"
     SETTINGS_WRITE = "settings.write"
+
+
+DESCRIPTIONS: Final = {
+    Action.SEARCH: "Find studies and see what is written about them",
+    Action.VIEW: "Look at images and reports",
+    Action.DOWNLOAD: "Take DICOM objects out: download, zip, C-GET, C-MOVE",
+    Action.STORE: "Add objects: upload, STOW-RS, C-STORE",
+    Action.DELETE: "Delete studies, series and instances, and undo it",
+    Action.SHARE: "Share a study by link",
+    Action.SYSTEM_READ: "See the system's status: associations, queues, storage",
+    Action.NODES_READ: "See the AE nodes",
+    Action.NODES_WRITE: "Change the AE nodes and test them with C-ECHO",
+    Action.PEOPLE_READ: "See users and roles",
+    Action.PEOPLE_WRITE: "Change users and roles",
+    Action.AUDIT_READ: "Read and export the audit",
+    Action.SETTINGS_READ: "See the settings",
+    Action.SETTINGS_WRITE: "Change settings that take effect at once",
+}
 
 
 class Via(Enum):

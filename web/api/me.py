@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from pacs_actors.people.accounts import RoleScope, User
 from pacs_actors.people.directory import UserChange
 from pacs_actors.people.reception import Reception
-from pacs_actors.people.rights import Principal, Via
+from pacs_actors.people.rights import Principal
 from web.context import WebContext
 from web.http.answer import Answer, json_answer
 from web.http.request import BadRequest, Forbidden, Request, Unauthorised
@@ -17,7 +17,8 @@ from web.http.routes import Access, Route
 
 _TAG = "me"
 Language = Annotated[str, Meta(pattern="^([a-z]{2}(-[A-Za-z]{2,4})?)?$")]
-ShortText = Annotated[str, Meta(max_length=256)]
+NO_NUL: Final = r"^[^\x00]*$"  # which PostgreSQL's text cannot hold
+ShortText = Annotated[str, Meta(max_length=256, pattern=NO_NUL)]
 
 
 class Me(Struct, frozen=True):
@@ -59,11 +60,11 @@ def routes(context: WebContext) -> list[Route]:
             summary="Who is logged in, and what they may do", answer=Me,
         ),
         Route(
-            method="PATCH", path="/api/v1/me", access=Access.SIGNED_IN, handler=desk.change, tag=_TAG,
+            method="PATCH", path="/api/v1/me", access=Access.IN_PERSON, handler=desk.change, tag=_TAG,
             summary="Change one's own display name or language", body=AboutMe, answer=Me,
         ),
         Route(
-            method="POST", path="/api/v1/me/password", access=Access.SIGNED_IN, handler=desk.password, tag=_TAG,
+            method="POST", path="/api/v1/me/password", access=Access.IN_PERSON, handler=desk.password, tag=_TAG,
             summary="Change one's own password; ends one's other sessions", body=NewPassword, status=204,
         ),
     ]  # fmt: skip
@@ -77,7 +78,6 @@ class _Desk:
         return json_answer(me_of(request.who, await self._user(request)))
 
     async def change(self, request: Request) -> Answer:
-        _by_session(request)
         asked = await request.json(AboutMe)
         user = await self._user(request)
         if asked.display_name not in (UNSET, user.display_name) and await self._sees_by_name(user):
@@ -90,10 +90,9 @@ class _Desk:
         return json_answer(me_of(request.who, changed))
 
     async def password(self, request: Request) -> Answer:
-        _by_session(request)
         asked = await request.json(NewPassword)
         user = await self._user(request)
-        if not user.password:
+        if not user.has_password:
             raise BadRequest("The identity provider keeps this password.", 409)
         await self._people.change_password(user, asked.old, asked.new, request.who, request.address)
         return Answer(204)
@@ -109,9 +108,3 @@ class _Desk:
         roles = await self._people.directory.roles()
         scopes = [role.scope for role in roles if role.name in user.roles] + [user.scope or RoleScope()]
         return any(rule.own_referring for scope in scopes for rule in scope.rules)
-
-
-def _by_session(request: Request) -> None:
-    """raises: Forbidden for an API token, which would outlive a change of the password otherwise"""
-    if request.who.via is not Via.SESSION:
-        raise Forbidden("Log in with name and password for this.")

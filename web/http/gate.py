@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-from pacs_actors.people.rights import Action, Principal
+from pacs_actors.people.rights import Action, Principal, Via
 from web.hosts import same_origin
 from web.http.request import Forbidden, Request, Unauthorised
 from web.http.routes import Access, Route
@@ -48,6 +48,8 @@ class Gate:
             raise Unauthorised
         if principal.cookie and request.method not in _READS and not _from_our_page(request):
             raise Forbidden("This request comes from another site.")
+        if route.access is Access.IN_PERSON and principal.via is not Via.SESSION:
+            raise Forbidden("An API token cannot do this: log in with name and password.")
         if isinstance(route.access, Action) and not principal.may(route.access):
             raise Forbidden(f"This needs the permission {route.access.value}.")
 

@@ -25,6 +25,7 @@ class Access(Enum):
 
     PUBLIC = "anyone"
     SIGNED_IN = "anyone who has logged in"
+    IN_PERSON = "anyone who has logged in, but no API token"
 
 
 class Route(Struct, frozen=True, kw_only=True):
