@@ -40,6 +40,11 @@ BEGIN
     -- Until the transaction ends: the next writer sees what we wrote, or that we wrote nothing.
     PERFORM pg_advisory_xact_lock(1346456403, 1);
     SELECT id, hash INTO last_id, last_hash FROM audit_events ORDER BY id DESC LIMIT 1;
+    -- An index takes no entry of more than some 2700 bytes, and whoever sends long values must not go unaudited.
+    NEW.event := left(NEW.event, 256);
+    NEW.who := left(NEW.who, 256);
+    NEW.patient_id := left(NEW.patient_id, 256);
+    NEW.uids := ARRAY (SELECT left(u, 128) FROM unnest(NEW.uids) WITH ORDINALITY t (u, n) ORDER BY n LIMIT 1000);
     NEW.id := coalesce(last_id, 0) + 1;
     NEW.previous := coalesce(last_hash, decode(repeat('00', 32), 'hex'));
     NEW.recorded_at := clock_timestamp();

@@ -76,7 +76,7 @@ class Trail:
             rows = tuple(_row(record) for record in found[:limit])
             total = len(rows)
             if count:
-                sql = f"SELECT count(*) FROM (SELECT FROM audit_events WHERE {where} LIMIT {MOST_COUNTED + 1}) some"  # noqa: S608
+                sql = f"SELECT count(*) FROM (SELECT FROM audit_events WHERE {where} LIMIT {MOST_COUNTED + 1}) found"  # noqa: S608
                 total = await connection.fetchval(sql, *values)
             more = rows[-1].id if len(found) > limit else None
             return AuditPage(rows, more, min(total, MOST_COUNTED), capped=total > MOST_COUNTED)

@@ -63,9 +63,14 @@ def run_verify(arguments: argparse.Namespace) -> int:
     from pacs_actors.audit import anchors
     from pacs_actors.audit.chain import Verifier
     from pacs_actors.audit.trail import links
+    from protocols.errors import Unavailable
 
     # Before the rows: an anchor that is younger than what we see of the rows would look like a cut.
-    known, unreadable = anchors.read(anchors.file_of(Path(settings.server.data)))
+    file = anchors.file_of(Path(settings.server.data))
+    try:
+        known, unreadable = anchors.read(file)
+    except OSError as error:
+        raise Unavailable(f"cannot read {file}: {error.strerror}") from error
     verifier = Verifier(known)
 
     async def unit(connection: asyncpg.Connection[Any]) -> None:
