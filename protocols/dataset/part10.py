@@ -31,9 +31,7 @@ from protocols.dataset.transfer_syntax import (
     VRS,
 )
 from protocols.errors import CannotUnderstand, Misuse
-
-IMPLEMENTATION_CLASS_UID: Final = "2.25.334167614768186007432802060631954266030"
-IMPLEMENTATION_VERSION_NAME: Final = "PACS_ACTORS_1"
+from protocols.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 PREAMBLE_BYTES: Final = 128
 MAX_META_BYTES: Final = 1024 * 1024

@@ -7,10 +7,9 @@ from collections.abc import Iterable, Mapping
 from msgspec import Struct
 
 from protocols.errors import Misuse, PeerError
+from protocols.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from protocols.ul.association import Side
 from protocols.ul.model import (
-    IMPLEMENTATION_CLASS_UID,
-    IMPLEMENTATION_VERSION_NAME,
     MAX_CONTEXTS,
     AbortReason,
     AssociateAccept,

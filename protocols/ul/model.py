@@ -12,8 +12,6 @@ from msgspec import Struct, field
 
 APPLICATION_CONTEXT: Final = "1.2.840.10008.3.1.1.1"
 PROTOCOL_VERSION: Final = 1
-IMPLEMENTATION_CLASS_UID: Final = "2.25.119882434862487994173188779362766944078"
-IMPLEMENTATION_VERSION_NAME: Final = "PACS_ACTORS_0_1"
 
 MAX_ASSOCIATE_BYTES: Final = 256 * 1024
 """Longest A-ASSOCIATE-RQ or -AC taken: 128 contexts with all 60 transfer syntaxes each come to 220 KiB."""

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.dataset.part10 import (
-    IMPLEMENTATION_CLASS_UID,
     MAX_META_ELEMENTS,
     Form,
     ObjectRecord,
@@ -22,6 +21,7 @@ from protocols.dataset.part10 import (
     rewrite_record,
 )
 from protocols.errors import CannotUnderstand, Misuse, PacsError
+from protocols.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 CT, UID, SYNTAX = "1.2.840.10008.5.1.4.1.1.2", "1.2.3.4.5", "1.2.840.10008.1.2.1"
 RECORD = ObjectRecord(bytes(range(16)), 1_700_000_000_000_000_000, "MODALITY 1", 526_000)
@@ -35,6 +35,7 @@ def test_pydicom_reads_what_we_write() -> None:
     assert (meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID) == (CT, UID)
     assert meta.TransferSyntaxUID == SYNTAX
     assert meta.ImplementationClassUID == IMPLEMENTATION_CLASS_UID
+    assert meta.ImplementationVersionName == IMPLEMENTATION_VERSION_NAME
     assert pydicom.uid.UID(IMPLEMENTATION_CLASS_UID).is_valid
     assert meta.FileMetaInformationVersion == b"\0\1"
     assert dataset.SOPInstanceUID == "1.2.3.4"

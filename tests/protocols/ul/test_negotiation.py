@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from protocols.errors import Misuse, PeerError
+from protocols.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from protocols.ul.model import (
     APPLICATION_CONTEXT_NOT_SUPPORTED,
     CALLED_AE_NOT_RECOGNIZED,
@@ -299,9 +300,9 @@ def test_what_both_sides_conclude_is_the_same_agreement() -> None:
     ours, theirs = interpret(asked, reply, side=Side.ACCEPTOR), interpret(asked, reply)
     assert list(ours.contexts) == list(theirs.contexts) == [1]
     assert (ours.called_ae, ours.calling_ae) == ("PACS", "CT1")
-    assert (
-        ours.peer_implementation_version_name == theirs.peer_implementation_version_name == "PACS_ACTORS_0_1"
-    )
+    for each in (ours, theirs):
+        assert each.peer_implementation_class_uid == IMPLEMENTATION_CLASS_UID
+        assert each.peer_implementation_version_name == IMPLEMENTATION_VERSION_NAME
 
 
 @pytest.mark.parametrize(

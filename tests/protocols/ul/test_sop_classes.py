@@ -8,8 +8,8 @@ import sys
 from pydicom.uid import UID, UID_dictionary
 from pynetdicom import sop_class as peer
 
+from protocols.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from protocols.ul import sop_classes as ours
-from protocols.ul.model import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 
 def test_every_storage_class_of_the_standard_is_there() -> None:
