@@ -49,6 +49,12 @@ _BEGINNINGS: Final = (
     b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ", b"\xff\x0a", b"\0\0\0\x0cJXL "
 )  # fmt: skip
 
+_VIDEO: Final = "1.2.840.10008.1.2.4."
+# One stream holds all frames: it is given as one (PS3.5 A.4.5 to A.4.9).
+VIDEO: Final = frozenset(
+    f"{_VIDEO}{number}{part}" for number in range(100, 109) for part in ("", ".1")
+)  # fmt: skip
+
 MAX_ELEMENTS: Final = 20_000
 MAX_FRAGMENTS: Final = 500_000
 MAX_FRAMES: Final = 10_000_000
@@ -166,6 +172,8 @@ def find_frames(data: memoryview, at: int, transfer_syntax_uid: str) -> FrameInd
             raise NoFrames("This object has no pixels.")
         tag, vr, value, length = read_header(data, at, stop, encoding, implicit=encoding.implicit)
         if tag in _PIXELS:
+            if transfer_syntax_uid in VIDEO:
+                attributes[NUMBER_OF_FRAMES] = b"1"
             return _frames(data, value, stop, length, tag, attributes, offsets, big=encoding.big_endian)
         if length == UNDEFINED_LENGTH:
             kind = vr or dictionary_vr(tag)

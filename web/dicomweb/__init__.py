@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from web.context import WebContext
-from web.dicomweb import archive, instances, query
+from web.dicomweb import archive, instances, query, wado_uri
+from web.dicomweb.bulkdata import BulkData
 from web.dicomweb.frames import Frames
 from web.dicomweb.objects import WebObjects
 from web.dicomweb.paths import PREFIX
@@ -15,9 +16,12 @@ __all__ = ["PREFIX", "routes"]
 def routes(context: WebContext) -> list[Route]:
     """Every route of DICOMweb; a file of this folder each for a service."""
     objects = WebObjects(context)
+    frames = Frames(objects)
     return [
         *query.routes(context),
         *archive.routes(objects),
         *instances.routes(objects),
-        *Frames(objects).routes(),
+        *frames.routes(),
+        *BulkData(objects, frames).routes(),
+        *wado_uri.routes(objects),
     ]

@@ -134,9 +134,9 @@ class Frames:
         kind = media_type_of(syntax) if index.encapsulated else OCTETS
         part_type = f"{kind}; transfer-syntax={syntax}"
         if not chosen.multipart:
-            return await self.objects.answer(
-                [piece async for piece in self._frame(opened, index, numbers[0])], ("content-type", part_type)
-            )
+            frame = [piece async for piece in self._frame(opened, index, numbers[0])]
+            etag = f'"{instance.digest.hex()}-{numbers[0]}-{syntax}"'
+            return await self.objects.ranged(request, frame, etag, ("content-type", part_type))
         writer = multipart_writer()
         headers = ("content-type", writer.content_type(kind, syntax))
         parts = self._parts(opened, index, numbers, writer, part_type)

@@ -30,6 +30,7 @@ from protocols.messages.audit import Actor
 from web.context import WebContext
 from web.dicomweb.paths import is_uid
 from web.dicomweb.pieces import CHUNK_BYTES, Piece, PieceReader, length_of
+from web.dicomweb.ranges import asked_range, cut, is_known
 from web.http.answer import Answer
 from web.http.request import NotFound, Request
 
@@ -95,6 +96,21 @@ class WebObjects:
             return Answer(status, headers, await self.reader.whole(pieces))
         sized = (*headers, ("content-length", str(length)))
         return Answer(status, sized, self.reader.chunks_of(pieces))
+
+    async def ranged(
+        self, request: Request, pieces: list[Piece], etag: str, *headers: tuple[str, str]
+    ) -> Answer:
+        """A body of which a client may have a part, or which it may have already. raises: NotSatisfiable"""
+        known = (*headers, ("etag", etag), ("accept-ranges", "bytes"))
+        if is_known(request, etag):
+            return Answer(304, known)
+        size = length_of(pieces)
+        part = asked_range(request, size, etag)
+        if part is None:
+            return await self.answer(pieces, *known)
+        begins, ends = part
+        told = ("content-range", f"bytes {begins}-{ends - 1}/{size}")
+        return await self.answer(cut(pieces, begins, ends), *known, told, status=206)
 
     async def viewed(self, request: Request, instance: ServedInstance) -> None:
         """Note that the caller looks at the study: once a minute, for a viewer asks for thousands of frames."""
