@@ -113,16 +113,19 @@ class WebObjects:
         return await self.answer(cut(pieces, begins, ends), *known, told, status=206)
 
     async def viewed(self, request: Request, instance: ServedInstance) -> None:
+        await self.viewed_study(request, instance.study_instance_uid, instance.patient_id)
+
+    async def viewed_study(self, request: Request, study: str, patient_id: str) -> None:
         """Note that the caller looks at the study: once a minute, for a viewer asks for thousands of frames."""
         who, now = request.who, trio.current_time()
-        key = (f"{who.via.value} {who.name} {request.address}", instance.study_instance_uid)
+        key = (f"{who.via.value} {who.name} {request.address}", study)
         if self._views.get(key, 0.0) > now:
             return
         self._views[key] = now + _VIEW_EVERY_S
         self._views.move_to_end(key)
         if len(self._views) > _MOST_VIEWS:
             self._views.popitem(last=False)
-        await self.audit.viewed(actor(who, request.address), instance.study_instance_uid, instance.patient_id)
+        await self.audit.viewed(actor(who, request.address), study, patient_id)
 
     async def downloaded(self, request: Request, instances: Iterable[ServedInstance], form: str) -> None:
         """Note that objects leave; before they do, because nobody knows how much of a broken-off answer arrived."""
