@@ -1,0 +1,92 @@
+"""Files of made metadata under ``DIR/cache/metadata``: a copy that can be made again, so nothing is synced. For native threads.
+
+All workers of the node share the folder. Names are made of hashes only; a file is checked when it is read, because a crash may
+leave one torn, and removed when the folder is too large: what has not been asked for longest goes first.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from contextlib import suppress
+from pathlib import Path
+from secrets import token_hex
+from typing import Final
+
+from xxhash import xxh3_128
+
+from pacs_actors.operations import logs
+
+_MAGIC: Final = b"PACSMETA"
+_HEADER_BYTES: Final = len(_MAGIC) + 16
+_NAME: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
+_USED_EVERY_S: Final = 3600.0
+_EVICT_TO: Final = 0.9
+_LOOK_EVERY: Final = 0.05  # of the limit
+
+
+class MetadataFiles:
+    """limit_bytes: what the folder may take; a little more for a moment"""
+
+    def __init__(self, folder: Path, limit_bytes: int) -> None:
+        self.folder, self._limit_bytes = folder, limit_bytes
+        self._written = limit_bytes  # the first write looks at what is there
+
+    def read(self, name: str) -> bytes | None:
+        """None if there is none, or a damaged one."""
+        path = self._path(name)
+        try:
+            data = path.read_bytes()
+            if time.time() - path.stat().st_mtime > _USED_EVERY_S:
+                os.utime(path)
+        except OSError:
+            return None
+        body = data[_HEADER_BYTES:]
+        if not data.startswith(_MAGIC) or data[len(_MAGIC) : _HEADER_BYTES] != xxh3_128(body).digest():
+            with suppress(OSError):
+                path.unlink()
+            return None
+        return body
+
+    def write(self, name: str, body: bytes) -> None:
+        """What cannot be written is not kept: it is made again next time."""
+        path = self._path(name)
+        half = path.with_suffix(f".{token_hex(8)}")
+        try:
+            path.parent.mkdir(0o700, parents=True, exist_ok=True)
+            half.write_bytes(_MAGIC + xxh3_128(body).digest() + body)
+            half.rename(path)
+        except OSError as error:
+            logs.warning("metadata_not_kept", why=type(error).__name__)
+            with suppress(OSError):
+                half.unlink()
+            return
+        self._written += len(body) + _HEADER_BYTES
+        if self._written > self._limit_bytes * _LOOK_EVERY:
+            self._written = 0
+            self.evict()
+
+    def evict(self) -> None:
+        """Remove the files not used for longest until the folder is small enough."""
+        files = []
+        for shard in self.folder.glob("[0-9a-f][0-9a-f]"):
+            with suppress(OSError), os.scandir(shard) as entries:
+                for entry in entries:
+                    with suppress(OSError):
+                        status = entry.stat(follow_symlinks=False)
+                        files.append((status.st_mtime_ns, status.st_size, entry.path))
+        total = sum(size for _, size, _ in files)
+        if total <= self._limit_bytes:
+            return
+        for _, size, path in sorted(files):
+            if total <= self._limit_bytes * _EVICT_TO:
+                return
+            with suppress(OSError):
+                Path(path).unlink()
+                total -= size
+
+    def _path(self, name: str) -> Path:
+        if not _NAME.fullmatch(name):
+            raise ValueError("no name of made metadata")
+        return self.folder / name[:2] / f"{name}.gz"

@@ -1,0 +1,108 @@
+"""Makes the metadata of a series: reads the head of each object, converts it to DICOM JSON, compresses. For native threads.
+
+An object is read up to its bulk data only: for most that is one read of 64 KiB. The bytes are nobody's promise: what is
+damaged is told as far as it goes.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from pacs_actors.archive.objects.keys import ObjectMissing
+from pacs_actors.archive.web_locate import ServedInstance
+from pacs_actors.operations import logs
+from protocols.dataset.deflate import MAX_INFLATED_BYTES, Inflater
+from protocols.dataset.transfer_syntax import is_deflated
+from protocols.dicomweb.json_dataset import DataSetJson, Memory
+from protocols.dicomweb.json_values import quote
+from protocols.errors import CannotUnderstand
+
+FORMAT: Final = 1
+"""Counts the changes of what is made of an object; part of the names of what is kept."""
+
+HEAD_BYTES: Final = 64 * 1024
+_MOST_DEFLATED_BYTES: Final = 32 * 1024 * 1024
+_LEVEL: Final = 4
+_GZIP: Final = 31
+
+
+class MetadataMaker:
+    """One series' metadata: ``add`` its instances portion by portion, then ``finish``.
+
+    open_fd:   opens an object
+    base:      what URIs begin with, such as ``https://pacs.example/dicom-web``
+    complete:  whether all objects that were added could be read
+    """
+
+    def __init__(self, open_fd: Callable[[str], int], base: str) -> None:
+        self._open_fd, self._base = open_fd, base
+        self._memory = Memory()
+        self._stream = zlib.compressobj(_LEVEL, wbits=_GZIP)
+        self._packed = bytearray()
+        self._begun = False
+        self.complete = True
+
+    def add(self, instances: Sequence[ServedInstance]) -> None:
+        made = []
+        for instance in instances:
+            try:
+                made.append(instance_json(self._open_fd, instance, self._base, self._memory))
+            except (ObjectMissing, OSError) as error:
+                self.complete = False
+                logs.error("metadata_without_object", error, key=instance.key, uid=instance.sop_instance_uid)
+        if made:
+            self._packed += self._stream.compress((b"," if self._begun else b"[") + b",".join(made))
+            self._begun = True
+
+    def finish(self) -> bytes:
+        """gzip of a JSON array."""
+        self._packed += self._stream.compress(b"]" if self._begun else b"[]")
+        self._packed += self._stream.flush()
+        return bytes(self._packed)
+
+
+def instance_json(
+    open_fd: Callable[[str], int], instance: ServedInstance, base: str, memory: Memory | None = None
+) -> bytes:
+    """The DICOM JSON object of one instance. raises: ObjectMissing, OSError"""
+    fd = open_fd(instance.key)
+    try:
+        made = _converted(fd, instance, memory or Memory())
+    finally:
+        os.close(fd)
+    path = (
+        f"{base}/studies/{instance.study_instance_uid}/series/{instance.series_instance_uid}"
+        f"/instances/{instance.sop_instance_uid}/bulkdata"
+    )
+    return made.json(quote(path)[1:-1].encode())
+
+
+def _converted(fd: int, instance: ServedInstance, memory: Memory) -> DataSetJson:
+    size = max(0, instance.size_bytes - instance.data_offset)
+    if is_deflated(instance.transfer_syntax_uid):
+        inflated = _inflated(os.pread(fd, min(size, _MOST_DEFLATED_BYTES), instance.data_offset))
+        made = DataSetJson(instance.transfer_syntax_uid, len(inflated), memory)
+        if inflated:
+            made.feed(inflated)
+        return made
+    made = DataSetJson(instance.transfer_syntax_uid, size, memory)
+    while made.offset < size:
+        wanted = max(HEAD_BYTES, made.wanted)
+        window = os.pread(fd, min(wanted, size - made.offset), instance.data_offset + made.offset)
+        if len(window) < made.wanted:
+            break
+        made.feed(window)
+    return made
+
+
+def _inflated(deflated: bytes) -> bytes:
+    """As much as can be had within the limits."""
+    inflater = Inflater(deflated)
+    try:
+        inflater.grow(MAX_INFLATED_BYTES)
+    except CannotUnderstand:
+        pass
+    return bytes(inflater.inflated)
