@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from web.context import WebContext
-from web.dicomweb import archive, instances, query, wado_uri
+from web.dicomweb import archive, capabilities, instances, metadata, query, wado_uri
 from web.dicomweb.bulkdata import BulkData
 from web.dicomweb.frames import Frames
 from web.dicomweb.objects import WebObjects
@@ -17,11 +17,13 @@ def routes(context: WebContext) -> list[Route]:
     """Every route of DICOMweb; a file of this folder each for a service."""
     objects = WebObjects(context)
     frames = Frames(objects)
-    return [
+    served = [
         *query.routes(context),
+        *metadata.routes(context, objects),
         *archive.routes(objects),
         *instances.routes(objects),
         *frames.routes(),
         *BulkData(objects, frames).routes(),
         *wado_uri.routes(objects),
     ]
+    return [*served, *capabilities.routes(served)]
