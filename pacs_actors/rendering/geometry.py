@@ -52,8 +52,9 @@ def plan(rows: int, columns: int, tallness: float, viewport: Viewport | None) ->
     left, top, right, bottom = 0.0, 0.0, float(columns), float(rows)
     mirrored = (False, False)
     if viewport is not None:
-        left, right = _span(viewport.left, viewport.region_width, columns)
-        top, bottom = _span(viewport.top, viewport.region_height, rows)
+        across, down = (columns, rows) if viewport.relative else (1, 1)
+        left, right = _span(viewport.left * across, viewport.region_width * across, columns)
+        top, bottom = _span(viewport.top * down, viewport.region_height * down, rows)
         mirrored = (viewport.region_width < 0, viewport.region_height < 0)
     width, height = (right - left) * max(1.0, 1 / tallness), (bottom - top) * max(1.0, tallness)
     if viewport is not None:

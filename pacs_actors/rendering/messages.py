@@ -56,6 +56,7 @@ class Viewport(Struct, frozen=True):
 
     left, top: of the region; region_width, region_height: 0: up to the edge; negative: mirrored
     enlarge:   False: never more pixels than the source has
+    relative:  the region is in shares of the source's width and height (PS3.18 9.1.2.2.5)
     """
 
     width: int
@@ -65,6 +66,7 @@ class Viewport(Struct, frozen=True):
     region_width: float = 0
     region_height: float = 0
     enlarge: bool = True
+    relative: bool = False
 
 
 class Profile(Enum):

@@ -22,7 +22,6 @@ from pacs_actors.rendering.messages import (
     CannotRender,
     Look,
     Picture,
-    Rendered,
     RenderJob,
     Why,
     decode_answer,

@@ -8,6 +8,7 @@ from web.dicomweb.bulkdata import BulkData
 from web.dicomweb.frames import Frames
 from web.dicomweb.objects import WebObjects
 from web.dicomweb.paths import PREFIX
+from web.dicomweb.rendering import Rendering
 from web.http.routes import Route
 
 __all__ = ["PREFIX", "routes"]
@@ -17,6 +18,7 @@ def routes(context: WebContext) -> list[Route]:
     """Every route of DICOMweb; a file of this folder each for a service."""
     objects = WebObjects(context)
     frames = Frames(objects)
+    rendering = Rendering(context.archive, objects)
     served = [
         *query.routes(context),
         *metadata.routes(context, objects),
@@ -24,6 +26,7 @@ def routes(context: WebContext) -> list[Route]:
         *instances.routes(objects),
         *frames.routes(),
         *BulkData(objects, frames).routes(),
-        *wado_uri.routes(objects),
+        *rendering.routes(),
+        *wado_uri.routes(objects, rendering.of_uri),
     ]
     return [*served, *capabilities.routes(served)]
