@@ -181,6 +181,23 @@ class PeopleSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     )
 
 
+class PixelSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    processes: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=64,
+            description="Conversions and renderings at once, per worker; 0: its share of the cores, at least 2.",
+        ),
+    ] = 0
+    queue: Annotated[int, Meta(ge=1, description="Conversions and renderings that may wait, per worker.")] = (
+        256
+    )
+    memory_mib: Annotated[
+        int, Meta(ge=256, le=65536, description="Memory that one such process may have, MiB.")
+    ] = 2048
+
+
 class AuditSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     source_id: Annotated[str | None, Meta(description="Our name in audit messages; none: our AE title.")] = (
         None
@@ -254,5 +271,6 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     index: IndexSettings = field(default_factory=IndexSettings)
     database: DatabaseSettings = field(default_factory=DatabaseSettings)
     web: WebSettings = field(default_factory=WebSettings)
+    pixels: PixelSettings = field(default_factory=PixelSettings)
     audit: AuditSettings = field(default_factory=AuditSettings)
     people: PeopleSettings = field(default_factory=PeopleSettings)

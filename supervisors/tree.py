@@ -17,6 +17,7 @@ Images are accepted before PostgreSQL answers. Draining goes with the flow: list
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -93,7 +94,7 @@ class WorkerTree:
         async with (
             LocalObjectStore(Path(settings.server.data), slot, settings.storage) as store,
             Database(self.orders.dsn, settings.database) as database,
-            Transcoder(folder=Path(settings.server.data) / "tmp") as transcoder,
+            self._transcoder() as transcoder,
             PasswordHasher() as hasher,
             trio.open_nursery() as nursery,
         ):
@@ -102,6 +103,17 @@ class WorkerTree:
             self.root.vitals.state, self.root.vitals.starts = "up", 1
             await self.root.run()
             nursery.cancel_scope.cancel()
+
+    def _transcoder(self) -> Transcoder:
+        """With the processes that all work on pixels is done in."""
+        pixels, workers = self.settings.pixels, max(1, self.orders.workers)
+        share = max(2, -(-len(os.sched_getaffinity(0)) // workers))
+        return Transcoder(
+            folder=Path(self.settings.server.data) / "tmp",
+            processes=pixels.processes or share,
+            queue=pixels.queue,
+            memory_bytes=pixels.memory_mib * 1024**2,
+        )
 
     def drain(self) -> None:
         self._drain_asked.set()
