@@ -153,7 +153,7 @@ def names_of(display_name: str) -> tuple[str, ...]:
     if "^" in name or len(words) == 1:
         return (name,)
     given, family = " ".join(words[:-1]), words[-1]
-    return (name, f"{family}^{given}", f"{family}^{given.replace(' ', '^')}")
+    return tuple(dict.fromkeys((name, f"{family}^{given}", f"{family}^{given.replace(' ', '^')}")))
 
 
 def decoded_scope(stored: str | None) -> RoleScope | None:
