@@ -1,0 +1,11 @@
+declare module "virtual:theme.css";
+declare module "@tabler/icons-react/dist/esm/icons/*.mjs" {
+  import type { Icon } from "@tabler/icons-react";
+  const icon: Icon;
+  export default icon;
+}
+declare namespace React {
+  interface InputHTMLAttributes<T> {
+    webkitdirectory?: string;
+  }
+}

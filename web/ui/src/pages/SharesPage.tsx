@@ -1,0 +1,3 @@
+export function SharesPage() {
+  return null;
+}

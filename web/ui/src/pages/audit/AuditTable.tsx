@@ -1,0 +1,114 @@
+import { Button, Code, Table, UnstyledButton } from "@mantine/core";
+import { useInfiniteQuery } from "@tanstack/react-query";
+import { Fragment, useState } from "react";
+import { useTranslation } from "react-i18next";
+import { api, type Query } from "@/api/client";
+import type { AuditEvent, Page } from "@/api/types";
+import { Empty, Failure, Waiting, When } from "@/ui/bits";
+import { IconChevronDown, IconChevronRight, IconCircleCheck, IconCircleX, IconHistory } from "@/ui/icons";
+
+const PAGE = 100;
+
+/** Who did what, latest first; a row unfolds into everything that was noted. */
+export function AuditTable({ path, query }: { path: string; query: Query }) {
+  const { t } = useTranslation();
+  const [open, setOpen] = useState<number>();
+  const events = useInfiniteQuery({
+    queryKey: ["audit", path, query],
+    queryFn: ({ pageParam, signal }) =>
+      api.get<Page<AuditEvent>>(path, { ...query, limit: PAGE, cursor: pageParam }, signal),
+    initialPageParam: undefined as string | undefined,
+    getNextPageParam: (page) => page.next ?? undefined,
+    placeholderData: (previous) => previous,
+  });
+  if (events.isPending) return <Waiting />;
+  if (events.isError) return <Failure error={events.error} retry={() => void events.refetch()} />;
+  const items = events.data.pages.flatMap((page) => page.items);
+  if (!items.length) return <Empty icon={<IconHistory size={34} stroke={1.3} />} title={t("audit.none")} />;
+  return (
+    <>
+      {/* eslint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- it scrolls, so the keyboard must reach it */}
+      <div className="table-wide" role="region" aria-label={t("nav.audit")} tabIndex={0}>
+        <Table className="plain">
+          <Table.Thead>
+            <Table.Tr>
+              <Table.Th w={34}>
+                <span className="hidden-title">{t("audit.details")}</span>
+              </Table.Th>
+              <Table.Th>{t("audit.when")}</Table.Th>
+              <Table.Th>{t("audit.event")}</Table.Th>
+              <Table.Th>{t("audit.outcome")}</Table.Th>
+              <Table.Th>{t("audit.who")}</Table.Th>
+              <Table.Th>{t("audit.address")}</Table.Th>
+              <Table.Th>{t("column.patient_id")}</Table.Th>
+            </Table.Tr>
+          </Table.Thead>
+          <Table.Tbody>
+            {items.map((event) => (
+              <Fragment key={event.id}>
+                <Table.Tr>
+                  <Table.Td>
+                    <UnstyledButton
+                      className="icon-link"
+                      aria-label={t("audit.details")}
+                      aria-expanded={open === event.id}
+                      onClick={() => setOpen((was) => (was === event.id ? undefined : event.id))}
+                    >
+                      {open === event.id ? <IconChevronDown size={16} /> : <IconChevronRight size={16} />}
+                    </UnstyledButton>
+                  </Table.Td>
+                  <Table.Td>
+                    <When at={event.at} />
+                  </Table.Td>
+                  <Table.Td>{t(`audit.events.${event.event}`, event.event)}</Table.Td>
+                  <Table.Td>
+                    <Outcome outcome={event.outcome} />
+                  </Table.Td>
+                  <Table.Td>{event.who || "–"}</Table.Td>
+                  <Table.Td className="mono">{event.address}</Table.Td>
+                  <Table.Td>{event.patient_id}</Table.Td>
+                </Table.Tr>
+                {open === event.id && (
+                  <Table.Tr>
+                    <Table.Td />
+                    <Table.Td colSpan={6}>
+                      <Code block>
+                        {JSON.stringify(
+                          { id: event.id, at: event.at, event: event.event, uids: event.uids, ...event.details },
+                          null,
+                          2,
+                        )}
+                      </Code>
+                    </Table.Td>
+                  </Table.Tr>
+                )}
+              </Fragment>
+            ))}
+          </Table.Tbody>
+        </Table>
+      </div>
+      {events.hasNextPage && (
+        <Button
+          m="xs"
+          size="xs"
+          variant="default"
+          loading={events.isFetchingNextPage}
+          onClick={() => void events.fetchNextPage()}
+        >
+          {t("more_of_them")}
+        </Button>
+      )}
+    </>
+  );
+}
+
+function Outcome({ outcome }: { outcome: string }) {
+  const { t } = useTranslation();
+  const good = outcome === "success";
+  const Icon = good ? IconCircleCheck : IconCircleX;
+  return (
+    <span className="outcome" data-good={good || undefined}>
+      <Icon size={15} aria-hidden /> {t(`audit.outcomes.${outcome}`, outcome)}
+    </span>
+  );
+}

@@ -1,0 +1,108 @@
+import { createRootRoute, createRoute, createRouter, lazyRouteComponent, Outlet } from "@tanstack/react-router";
+import { parseSearch, formatSearch, type StudySearch } from "./lib/search";
+import { Crashed, Lost } from "./shell/Crashed";
+import { SignedIn } from "./shell/SignedIn";
+import { StudiesPage } from "./pages/studies/StudiesPage";
+import { LoginPage } from "./pages/LoginPage";
+
+/** Addresses stay readable: plain text parameters, no JSON. */
+function parseQuery(text: string): Record<string, string> {
+  return Object.fromEntries(new URLSearchParams(text));
+}
+
+function formatQuery(query: Record<string, unknown>): string {
+  const parameters = new URLSearchParams();
+  for (const [name, value] of Object.entries(query))
+    if (typeof value === "string" && value) parameters.set(name, value);
+  const text = parameters.toString();
+  return text ? `?${text}` : "";
+}
+
+const texts =
+  (...names: string[]) =>
+  (query: Record<string, unknown>): Record<string, string | undefined> =>
+    Object.fromEntries(names.map((name) => [name, typeof query[name] === "string" ? query[name] : undefined]));
+
+const root = createRootRoute({ component: Outlet, notFoundComponent: Lost, errorComponent: Crashed });
+
+export const loginRoute = createRoute({
+  getParentRoute: () => root,
+  path: "/login",
+  component: LoginPage,
+  validateSearch: (query: Record<string, unknown>): { next?: string } => ({
+    // Only a path of ours: never another site.
+    next: typeof query["next"] === "string" && /^\/(?![/\\])/.test(query["next"]) ? query["next"] : undefined,
+  }),
+});
+
+export const shareRoute = createRoute({
+  getParentRoute: () => root,
+  path: "/share/$secret",
+  component: lazyRouteComponent(() => import("./pages/SharePage"), "SharePage"),
+});
+
+const inside = createRoute({ getParentRoute: () => root, id: "inside", component: SignedIn });
+
+export const studiesRoute = createRoute({
+  getParentRoute: () => inside,
+  path: "/",
+  component: StudiesPage,
+  validateSearch: (query: Record<string, unknown>): Record<string, string> => formatSearch(parseSearch(query)),
+});
+
+export const studyRoute = createRoute({
+  getParentRoute: () => inside,
+  path: "/study/$study",
+  component: lazyRouteComponent(() => import("./pages/study/StudyPage"), "StudyPage"),
+  validateSearch: (query: Record<string, unknown>): { tab?: string; series?: string; instance?: string } =>
+    texts("tab", "series", "instance")(query),
+});
+
+const page = (path: string, load: Parameters<typeof lazyRouteComponent>[0], name: string) =>
+  createRoute({ getParentRoute: () => inside, path, component: lazyRouteComponent(load, name) });
+
+const systemRoute = page("/system", () => import("./pages/system/SystemPage"), "SystemPage");
+const nodesRoute = page("/nodes", () => import("./pages/NodesPage"), "NodesPage");
+const settingsRoute = page("/settings", () => import("./pages/SettingsPage"), "SettingsPage");
+const tokensRoute = page("/tokens", () => import("./pages/TokensPage"), "TokensPage");
+const sharesRoute = page("/shares", () => import("./pages/SharesPage"), "SharesPage");
+const deletionsRoute = page("/deletions", () => import("./pages/DeletionsPage"), "DeletionsPage");
+const peopleRoute = page("/people", () => import("./pages/people/UsersPage"), "UsersPage");
+const rolesRoute = page("/roles", () => import("./pages/people/RolesPage"), "RolesPage");
+export const auditRoute = createRoute({
+  getParentRoute: () => inside,
+  path: "/audit",
+  component: lazyRouteComponent(() => import("./pages/AuditPage"), "AuditPage"),
+  validateSearch: texts("q", "from", "to", "event", "outcome", "who", "address", "patient_id", "uid"),
+});
+
+export const router = createRouter({
+  routeTree: root.addChildren([
+    loginRoute,
+    shareRoute,
+    inside.addChildren([
+      studiesRoute,
+      studyRoute,
+      systemRoute,
+      nodesRoute,
+      settingsRoute,
+      tokensRoute,
+      sharesRoute,
+      deletionsRoute,
+      peopleRoute,
+      rolesRoute,
+      auditRoute,
+    ]),
+  ]),
+  parseSearch: parseQuery,
+  stringifySearch: formatQuery,
+  defaultPreload: "intent",
+});
+
+export type { StudySearch };
+
+declare module "@tanstack/react-router" {
+  interface Register {
+    router: typeof router;
+  }
+}

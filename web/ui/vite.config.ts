@@ -1,0 +1,33 @@
+import { fileURLToPath } from "node:url";
+import react from "@vitejs/plugin-react";
+import { defineConfig } from "vitest/config";
+import { themeCss } from "./dev/themeCss";
+
+const backend = process.env["PACS_URL"];
+
+export default defineConfig(async ({ command, isPreview }) => ({
+  plugins: [
+    react(),
+    themeCss(),
+    ...(command === "serve" && !backend && !process.env["VITEST"]
+      ? [(await import("./dev/mockServer")).mockServer()]
+      : []),
+  ],
+  resolve: { alias: { "@": fileURLToPath(new URL("src", import.meta.url)) } },
+  build: {
+    outDir: "../static/panel",
+    emptyOutDir: true,
+    target: "es2022",
+    sourcemap: false,
+    assetsInlineLimit: 0, // nothing as data: addresses, which the page's policy forbids
+    chunkSizeWarningLimit: 900,
+  },
+  server: {
+    host: "127.0.0.1",
+    proxy:
+      backend && !isPreview
+        ? Object.fromEntries(["/api", "/dicom-web", "/ohif"].map((path) => [path, { target: backend, ws: true }]))
+        : undefined,
+  },
+  test: { environment: "happy-dom", include: ["tests/**/*.test.{ts,tsx}"] },
+}));
