@@ -23,6 +23,9 @@ class DicomSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     promiscuous: Annotated[
         bool, Meta(description="Take any calling and called AE title from any address.")
     ] = False
+    require_user_identity: Annotated[
+        bool, Meta(description="Reject associations without a user whose passcode or token is right.")
+    ] = False
     max_pdu_bytes: Annotated[
         int, Meta(ge=4096, le=1048576, description="Maximum PDU length that we offer.")
     ] = 131072

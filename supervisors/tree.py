@@ -44,6 +44,7 @@ from pacs_actors.database import Database
 from pacs_actors.dicom.access_book import AccessBook
 from pacs_actors.dicom.commitment_agent import CommitmentAgent
 from pacs_actors.dicom.facilities import Facilities
+from pacs_actors.dicom.identity import Identities
 from pacs_actors.dicom.listener import Listener
 from pacs_actors.dicom.services import SERVICES
 from pacs_actors.dicom.tls import server_context
@@ -146,6 +147,7 @@ class WorkerTree:
         facilities = Facilities(
             settings, page, store, catalogue, progress, audit, self.ingest, self.queries,
             access.policy, store.threads, BufferPool(_SEND_BUFFERS), transcoder,
+            Identities(self.people, required=settings.dicom.require_user_identity),
         )  # fmt: skip
         self.facilities = facilities
         facilities.commitments = CommitmentAgent(facilities, CommitmentBook(database))

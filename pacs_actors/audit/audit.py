@@ -24,7 +24,7 @@ _MOST_UIDS: Final = 50
 
 
 class Party(Protocol):
-    """An association, as one who acts."""
+    """An association, as one who acts; one with a verified user has their name as ``user``."""
 
     calling_ae: str
     called_ae: str
@@ -214,6 +214,8 @@ def made(
 ) -> AuditEvent:
     """An event, for ``record``; more than 50 UIDs are counted in ``more_uids`` instead."""
     actor = by if isinstance(by, Actor) else Actor(by.calling_ae, "ae", by.address)
+    if user := getattr(by, "user", ""):
+        details = {**details, "user": user}
     shown = tuple(uids)
     if len(shown) > _MOST_UIDS:
         details = {**details, "more_uids": len(shown) - _MOST_UIDS}

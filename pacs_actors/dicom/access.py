@@ -14,6 +14,7 @@ from typing import Final
 from msgspec import Struct
 
 from config.settings import NodeSettings
+from pacs_actors.archive.scope import EVERYTHING, StudyScope
 
 
 class Right(Enum):
@@ -46,11 +47,17 @@ class KnownAe(Struct, frozen=True):
 
 
 class Grant(Struct, frozen=True):
-    """What one association may do."""
+    """What one association may do.
+
+    scope:  the studies that it sees
+    user:   whose rights these are, by name; "": the AE's own
+    """
 
     rights: frozenset[Right]
     destinations: frozenset[str] | None
     transfer_syntaxes: tuple[str, ...] = ()
+    scope: StudyScope = EVERYTHING
+    user: str = ""
 
     def allows(self, right: Right) -> bool:
         return right in self.rights

@@ -38,8 +38,8 @@ _DRAINING_IDLE_S = 1.0
 class Association:
     """One connection from a peer.
 
-    negotiated, calling_ae, called_ae, grant:  known once the association is established
-    doing:                                     what it is at, for the status page
+    negotiated, calling_ae, called_ae, grant, user:  known once the association is established
+    doing:                                           what it is at, for the status page
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Association:
         )
         self.link.message_timeout_s = settings.network_timeout_s
         self.link.idle_timeout_s = settings.idle_timeout_s
-        self.calling_ae = self.called_ae = ""
+        self.calling_ae = self.called_ae = self.user = ""
         self.negotiated: Negotiated
         self.grant: Grant
         self.doing = "connecting"
@@ -161,7 +161,9 @@ class Association:
         assert isinstance(request, AssociateRequest)
         self.upper_layer.received(kind)
         self.calling_ae, self.called_ae = request.calling_ae, request.called_ae
-        answer = self.facilities.negotiate(request, self.address, self.wire.peer_certificate_names())
+        certificate_names = self.wire.peer_certificate_names()
+        identified = await self.facilities.identify(request, self.address, certificate_names)
+        answer = self.facilities.negotiate(request, self.address, certificate_names, identified)
         if isinstance(answer, Turned | AssociateReject):
             self.upper_layer.fire(Event.REJECT)
             why = answer.why if isinstance(answer, Turned) else "refused by negotiation"
@@ -176,6 +178,7 @@ class Association:
             await self.link.send_pdu(AssociateReject(answer.result, answer.source, answer.reason))
             return False
         accept, self.negotiated, self.grant = answer
+        self.user = self.grant.user
         self.link.negotiated = self.negotiated
         self.link.peer_max_pdu_bytes = max(MIN_PEER_PDU_BYTES, self.negotiated.peer_max_pdu)
         self.upper_layer.fire(Event.ACCEPT)

@@ -14,6 +14,7 @@ from pacs_actors.archive.progress import IndexProgress
 from pacs_actors.archive.transcoder import Transcoder
 from pacs_actors.audit.audit import Audit
 from pacs_actors.dicom.access import TOO_MANY, AccessPolicy, Grant, Right, Turned
+from pacs_actors.dicom.identity import Identified, Identities
 from pacs_actors.mail.mailbox import Mailbox
 from pacs_actors.node_page import NodePage
 from pacs_actors.threads import NativePool
@@ -26,13 +27,18 @@ from protocols.ul.negotiation import Negotiated, Policy, QuerySupport, Service, 
 if TYPE_CHECKING:
     from pacs_actors.dicom.commitment_agent import CommitmentAgent
 
+NOBODY = Identified()
 QUERY_SUPPORT = QuerySupport(relational=True, combined_datetime=True, fuzzy=True)
 
 
 class Facilities:
-    """commitments: the worker's commitment agent, who needs the facilities himself and is set after them.
+    """What is handed in, and:
 
-    queries: the mailbox of the query responders. send_buffers: arenas of the retrievals, apart from those of the receivers."""
+    commitments:   the worker's commitment agent, who needs the facilities himself and is set after them
+    queries:       the mailbox of the query responders
+    send_buffers:  arenas of the retrievals, apart from those of the receivers
+    identities:    who verifies user identities; None: nobody looks at them
+    """
 
     commitments: CommitmentAgent
 
@@ -50,6 +56,7 @@ class Facilities:
         native: NativePool,
         send_buffers: BufferPool,
         transcoder: Transcoder,
+        identities: Identities | None = None,
     ) -> None:
         self.settings, self.page, self.store, self.catalogue = settings, page, store, catalogue
         self.progress, self.audit, self.ingest, self.queries = progress, audit, ingest, queries
@@ -59,21 +66,37 @@ class Facilities:
             send_buffers,
             transcoder,
         )
+        self.identities = identities
         self.storage_classes = frozenset(
             {*sop_classes.STORAGE, *sop_classes.RETIRED_STORAGE, *settings.dicom.private_storage_classes}
         )
 
-    def negotiate(
+    async def identify(
         self, request: AssociateRequest, address: str, certificate_names: tuple[str, ...]
+    ) -> Identified | Turned:
+        """Who uses the association. Nobody is asked for a peer that is turned away in any case."""
+        if self.identities is None or isinstance(self._admit(request, address, certificate_names), Turned):
+            return Identified()
+        return await self.identities.judge(request.user_identity, address)
+
+    def _admit(
+        self, request: AssociateRequest, address: str, certificate_names: tuple[str, ...]
+    ) -> Grant | Turned:
+        names = certificate_names if self.settings.tls.client_ca else None
+        return self.access().admit(request.calling_ae, request.called_ae, address, names)
+
+    def negotiate(
+        self,
+        request: AssociateRequest,
+        address: str,
+        certificate_names: tuple[str, ...],
+        identified: Identified | Turned = NOBODY,
     ) -> Turned | AssociateReject | tuple[AssociateAccept, Negotiated, Grant]:
         """Decide on an association request: who it is, what it may, what both ends can do."""
         limit = self.settings.dicom
-        grant = self.access().admit(
-            request.calling_ae,
-            request.called_ae,
-            address,
-            certificate_names if self.settings.tls.client_ca else None,
-        )
+        grant = self._admit(request, address, certificate_names)
+        if not isinstance(grant, Turned):
+            grant = identified if isinstance(identified, Turned) else identified.limit(grant)
         if isinstance(grant, Turned):
             # Negotiation knows better reasons for a broken request than an unknown name.
             verdict = answer(request, Policy(ae_titles=None, service=lambda _: None))
@@ -90,7 +113,8 @@ class Facilities:
             extended=QUERY_SUPPORT.reply,
             max_pdu_bytes=limit.max_pdu_bytes,
         )
-        verdict = answer(request, policy)
+        identity = None if isinstance(identified, Turned) else identified.verdict
+        verdict = answer(request, policy, identity=identity)
         if isinstance(verdict, AssociateReject):
             return verdict
         return (

@@ -115,6 +115,13 @@ class Reception:
         """raises: NotRecognised, SlowDown, Unavailable"""
         return await self.admit(await self.check_password(username, password, address), address, "password")
 
+    async def of_password(self, username: str, password: str, address: str, via: str) -> Principal:
+        """Whose name and password these are, without a session. raises: NotRecognised, SlowDown, Unavailable"""
+        user = await self.check_password(username, password, address, via)
+        roles = [role for role in await self.directory.roles() if role.name in user.roles]
+        await self.audit.login(Actor(user.username, via, address), how="password")
+        return principal_of(user, roles, Via.DIMSE, "")
+
     async def admit(self, user: User, address: str, how: str) -> Login:
         """Open a session for somebody who has shown who they are. how: password or oidc"""
         secret, refresh = tickets.new_secret(tickets.SESSION), tickets.new_secret(tickets.REFRESH)

@@ -56,6 +56,7 @@ async def serve(association: Association, incoming: Incoming) -> None:
             combined_datetime=agreed.combined_datetime,
             fuzzy=agreed.fuzzy,
             limit=_PAGE_ROWS,
+            scope=association.grant.scope,
         )
         status, matches = await _answer(association, incoming, query, context.transfer_syntax)
         comment = "more matches than this server gives" if status == OUT_OF_RESOURCES else None

@@ -238,7 +238,10 @@ async def _begin(
         if not await wait_until_indexed(facilities.progress, within_s=facilities.settings.index.catch_up_s):
             raise Unavailable("the index has not caught up")
         return await facilities.catalogue.locate(
-            identifier, root=ROOTS[context.abstract_syntax], relational=relational
+            identifier,
+            root=ROOTS[context.abstract_syntax],
+            relational=relational,
+            scope=association.grant.scope,
         )
     except Refusal as refusal:
         status, why = refusal.dimse_status, str(refusal)
