@@ -20,6 +20,7 @@ import trio
 
 from pacs_actors.archive.conversions import Opened
 from pacs_actors.archive.objects.keys import ObjectMissing
+from pacs_actors.archive.progress import wait_until_indexed
 from pacs_actors.archive.web_locate import ServedInstance
 from pacs_actors.dicom.facilities import Facilities
 from pacs_actors.operations import logs
@@ -278,6 +279,7 @@ class Rendering:
         )
 
     async def _representative(self, request: Request, study: str, series: str | None) -> ServedInstance:
+        await wait_until_indexed(self._archive.progress, within_s=self._archive.settings.index.catch_up_s)
         found = await representative(self._archive.catalogue, request.who.scope, study, series)
         if found is None:
             raise NotFound
