@@ -258,7 +258,8 @@ class WorkerTree:
             ):
                 mailbox.close()
                 await _until_drained(child)
-            await self.auditing.finish()
+            if self.board.schema_stands:  # a worker may be told to drain before there is an audit
+                await self.auditing.finish()
             self.web_ends.set()
             await _until_drained(self.edge.children[-1])
         if grace.cancelled_caught:

@@ -202,6 +202,15 @@ async def test_association_that_crashes_is_aborted_and_its_sibling_notices_nothi
         assert it.crashes(it.tree.edge) == 0
 
 
+async def test_worker_that_drains_before_the_database_has_tables_ends_in_peace(
+    tmp_path: Path, dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trap(monkeypatch, WorkerTree, "_keep_schema", error=Bug("none yet"), times=1000)
+    async with worker(tmp_path, dsn) as it:
+        assert not it.tree.board.schema_stands
+    assert it.tree.drained
+
+
 async def test_actor_that_crashes_for_ever_ends_the_worker(
     tmp_path: Path, dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
