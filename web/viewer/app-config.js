@@ -1,4 +1,7 @@
 /* OHIF's configuration: one archive, this one, in the session of whoever is logged in. */
+const opened = window.location.pathname + window.location.search;
+let leaving = false;
+
 window.config = {
   routerBasename: '/ohif',
   extensions: [],
@@ -43,9 +46,11 @@ window.config = {
     },
   ],
   httpErrorHandler: error => {
-    if (error.status === 401) {
-      const here = window.location.pathname + window.location.search;
-      window.location.assign('/?next=' + encodeURIComponent(here));
-    }
+    if (error.status !== 401 || leaving) return;
+    leaving = true;
+    const { pathname, search } = window.location;
+    // OHIF may have gone to the page for a study that is not there.
+    const here = pathname.endsWith('/notfoundstudy') ? opened : pathname + search;
+    window.location.assign('/?next=' + encodeURIComponent(here));
   },
 };
