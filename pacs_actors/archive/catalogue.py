@@ -20,10 +20,12 @@ from pacs_actors.archive.matching import FindQuery, Root, plan
 from pacs_actors.archive.objects.keys import parse_key
 from pacs_actors.archive.results import FindPage, Outcome, OutcomeKind, RecentStudy, Totals
 from pacs_actors.archive.scope import EVERYTHING, StudyScope
+from pacs_actors.audit import trail
 from pacs_actors.database import Database
 from pacs_actors.operations import logs
 from protocols.dataset.identifier import Identifier
 from protocols.dataset.record import IndexEntry
+from protocols.messages.audit import AuditEvent, Details
 
 __all__ = ["Catalogue", "FindPage", "LocatedInstance", "Outcome", "OutcomeKind", "RecentStudy", "Totals"]
 
@@ -298,15 +300,11 @@ async def _audit(
     first_lost: bool = False,
 ) -> None:
     scanned, stored = entry.scanned, entry.stored
-    details = {
-        "key": key, "first_key": found.first_key, "digest": stored.digest.hex(), "kind": found.kind.value,
+    details: Details = {
+        "key": key, "first_key": found.first_key or "", "digest": stored.digest.hex(), "kind": found.kind.value,
         **({"first_lost": True} if first_lost else {}),
     }  # fmt: skip
-    await connection.execute(
-        """INSERT INTO audit_events (event, outcome, who, address, patient_id, uids, details)
-        VALUES ($1, $2, $3, $4, $5, $6, $7)""",
-        event, "warning", storable(stored.source), storable(address),
-        storable(scanned.values.get(PATIENT_ID, "")),
-        [scanned.study_instance_uid, scanned.series_instance_uid, scanned.sop_instance_uid],
-        msgspec.json.encode(details).decode(),
-    )  # fmt: skip
+    uids = (scanned.study_instance_uid, scanned.series_instance_uid, scanned.sop_instance_uid)
+    patient_id = scanned.values.get(PATIENT_ID, "")
+    told = AuditEvent(event, "warning", stored.source, address, patient_id, uids, details, via="ae")
+    await trail.append(connection, told)

@@ -85,6 +85,7 @@ KINDS: Final = {
     events.ASSOCIATION: Kind(_NETWORK_ENTRY, "E", Parts.ACCESS, (dcm("110124", "Attach"),)),
     events.INSTANCE_QUARANTINED: Kind(_ACCESSED, "U", Parts.ACCESS),
     events.PATIENT_MISMATCH: Kind(_ACCESSED, "U", Parts.ACCESS),
+    events.OBJECT_HEALED: Kind(_ACCESSED, "U", Parts.ACCESS),
     events.LOGIN: Kind(_USER_AUTHENTICATION, "E", Parts.ACCESS, (dcm("110122", "Login"),)),
     events.LOGOUT: Kind(_USER_AUTHENTICATION, "E", Parts.ACCESS, (dcm("110123", "Logout"),)),
     events.DENIED: _alert("110132", "Use of Restricted Function"),

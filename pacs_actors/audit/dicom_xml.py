@@ -35,9 +35,11 @@ _NAMED: Final = (
     ("setting", codes.URI, _SYSTEM, _ROLE_SECURITY_RESOURCE),
     ("share", codes.URI, _SYSTEM, _ROLE_SECURITY_RESOURCE),
 )
+# Their UIDs are study, series, instance.
+_OF_AN_INSTANCE: Final = (events.INSTANCE_QUARANTINED, events.PATIENT_MISMATCH, events.OBJECT_HEALED)
 # Their first UID is the study's; what follows lies below it.
 _BELOW: Final = frozenset({
-    events.INSTANCE_QUARANTINED, events.PATIENT_MISMATCH, events.DELETED, events.UNDELETED, events.ERASED,
+    *_OF_AN_INSTANCE, events.DELETED, events.UNDELETED, events.ERASED,
 })  # fmt: skip
 
 
@@ -165,8 +167,8 @@ def _study(root: Element, uid: str, row: AuditRow) -> None:
     if row.event in _LIFE_CYCLE:
         study.set("ParticipantObjectDataLifeCycle", _LIFE_CYCLE[row.event])
     instances: tuple[str, ...] = ()
-    if row.event in (events.INSTANCE_QUARANTINED, events.PATIENT_MISMATCH):
-        instances = row.uids[2:]  # study, series, instance
+    if row.event in _OF_AN_INSTANCE:
+        instances = row.uids[2:]
     elif row.event in _BELOW and row.details.get("level") == "instance":
         instances = row.uids[1:]
     count = row.details.get("instances", row.details.get("completed", len(instances)))
