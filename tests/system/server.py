@@ -51,7 +51,7 @@ class Server:
         self.aet = "PACS"
         self.log = data.parent / f"{data.name}.log"
         self.process: subprocess.Popen[bytes] | None = None
-        self._token = ""
+        self._token, self._token_until = "", 0.0
 
     # -- life -------------------------------------------------------------------------------------------------------------------
     def start(self, *, wait: bool = True) -> None:
@@ -155,9 +155,9 @@ class Server:
 
     @property
     def token(self) -> str:
-        """The administrator's, of the first login."""
-        if not self._token:
-            self._token = self.login()
+        """The administrator's; a new one in good time before it expires."""
+        if not self._token or time.monotonic() > self._token_until:
+            self._token, self._token_until = self.login(), time.monotonic() + 600
         return self._token
 
     def status(self) -> Any:

@@ -53,6 +53,10 @@ class Route(Struct, frozen=True, kw_only=True):
     objects: bool = False
     tag: str = ""
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.access, Action | Access):
+            raise TypeError(f"{self.method} {self.path} does not say who may use it")
+
 
 class Found(Struct, frozen=True):
     """A route for a path, and the values of its template; without a route, the methods that the path has."""
