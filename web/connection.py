@@ -11,16 +11,19 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from dataclasses import dataclass
 from typing import Final
 
 import h11
 import trio
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.protocol.events import Body, EndBody, Response
+from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.protocol.ws_stream import WSStream
 from hypercorn.trio.task_group import TaskGroup
-from hypercorn.trio.worker_context import TrioSingleTask, WorkerContext
+from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper, ConnectionState
 from hypercorn.utils import parse_socket_addr
 
@@ -32,8 +35,20 @@ _LINGER_S: Final = 1.0
 _AFTERLIFE_S: Final = 5.0
 
 
+@dataclass(frozen=True)
+class RawPieces(Event):
+    """Bytes to send right behind each other."""
+
+    pieces: tuple[bytes, ...]
+
+
 class Http1(H11Protocol):
-    """HTTP/1.1 and websockets, without upgrades to HTTP/2 and without compressed websockets."""
+    """HTTP/1.1 and websockets, without upgrades to HTTP/2 and without compressed websockets.
+
+    The head of a response waits for what follows it, so that a small answer is one send and one packet.
+    """
+
+    _head = b""
 
     @property
     def is_websocket(self) -> bool:
@@ -41,6 +56,34 @@ class Http1(H11Protocol):
 
     async def _check_protocol(self, event: h11.Request) -> None:
         """Take every request as HTTP/1.1, as RFC 9110 section 7.8 allows."""
+
+    async def stream_send(self, event: StreamEvent) -> None:
+        if isinstance(event, Response) and event.status_code >= 200:
+            headers = [*event.headers, *self.config.response_headers("h11")]
+            if self.keep_alive_requests >= self.config.keep_alive_max_requests:
+                headers.append((b"connection", b"close"))
+            self._head = self._made(h11.Response(headers=headers, status_code=event.status_code))
+        elif isinstance(event, Body):
+            await self._send_with_head(self._made(h11.Data(data=event.data)))
+        elif isinstance(event, EndBody):
+            await self._send_with_head(self._made(h11.EndOfMessage()))
+        else:
+            await super().stream_send(event)
+
+    def _made(self, event: h11.Response | h11.Data | h11.EndOfMessage) -> bytes:
+        """An event as bytes; none to a client that has broken the protocol meanwhile."""
+        try:
+            made: bytes = self.connection.send(event) or b""
+        except h11.LocalProtocolError:
+            if self.connection.their_state != h11.ERROR:
+                raise
+            return b""
+        return made
+
+    async def _send_with_head(self, data: bytes) -> None:
+        head, self._head = self._head, b""
+        if pieces := tuple(piece for piece in (head, data) if piece):
+            await self.send(RawPieces(pieces))
 
     async def _create_stream(self, request: h11.Request) -> None:
         headers = [(name, value) for name, value in request.headers if name != b"sec-websocket-extensions"]
@@ -71,7 +114,7 @@ class Connection:
         self._app, self._config, self._context = app, config, context
         self._stream, self._write_deadline_s = stream, write_deadline_s
         self._sending = trio.Lock()
-        self._idle = TrioSingleTask()
+        self._idle, self._patience, self._idle_watch = True, trio.CancelScope(), trio.CancelScope()
         self._life, self._receiving = trio.CancelScope(), trio.CancelScope()
         self._ended = False
         self._websocket_since: float | None = None
@@ -107,13 +150,14 @@ class Connection:
                 server,
                 self._send_event,
             )
-            await self._idle.restart(self._tasks, self._end_when_idle)
+            self._set_idle(True)
+            self._tasks.spawn(self._end_when_idle)
             with self._receiving:
                 await self._receive()
             # An application that neither listens nor ends although its client has left is cancelled.
             self._life.deadline = trio.current_time() + _AFTERLIFE_S
             await self._protocol.handle(Closed())
-            await self._idle.stop()
+            self._idle_watch.cancel()
 
     def abort(self) -> None:
         """Close at once. Whoever sends or receives on it wakes up."""
@@ -145,27 +189,27 @@ class Connection:
 
     async def _send_event(self, event: Event) -> None:
         """What hypercorn's protocol has for us: bytes, the end, or whether a request is under way."""
-        if isinstance(event, RawData):
+        if isinstance(event, RawPieces):
+            await self._send(*event.pieces)
+        elif isinstance(event, RawData):
             await self._send(event.data)
         elif isinstance(event, Closed):
             self._end_sending()
             await self._protocol.handle(Closed())
         elif isinstance(event, Updated):
-            if event.idle:
-                await self._idle.restart(self._tasks, self._end_when_idle)
-            else:
-                await self._idle.stop()
+            self._set_idle(event.idle)
 
-    async def _send(self, data: bytes) -> None:
+    async def _send(self, *pieces: bytes) -> None:
         """Send all of it, or close the connection: half a frame must never be followed by another."""
         sock = self._stream.socket
-        left = memoryview(data)
+        left = [memoryview(piece) for piece in pieces if piece]
         with trio.CancelScope(shield=True) as scope:
             async with self._sending:
                 try:
                     while left:
                         scope.deadline = trio.current_time() + self._write_deadline_s
-                        left = left[await sock.send(left) :]
+                        sent = await (sock.send(left[0]) if len(left) == 1 else sock.sendmsg(left))
+                        left = _behind(left, sent)
                     scope.deadline = float("inf")
                 except (OSError, trio.ClosedResourceError):
                     pass
@@ -180,10 +224,32 @@ class Connection:
         with contextlib.suppress(OSError):  # they are gone already
             self._stream.socket.shutdown(socket.SHUT_WR)
 
+    def _set_idle(self, idle: bool) -> None:
+        self._idle = idle
+        patience_s = self._config.keep_alive_timeout if idle else float("inf")
+        self._patience.deadline = trio.current_time() + patience_s
+
     async def _end_when_idle(self) -> None:
         """Also bounds how long a client may take over the head of a request."""
-        with trio.move_on_after(self._config.keep_alive_timeout):
-            await self._context.terminated.wait()
-        with trio.CancelScope(shield=True):
-            await self._protocol.handle(Closed())
-            self.abort()
+        with self._idle_watch:
+            while True:
+                # Every request moves its deadline. It may run out just when a request comes: then there is another.
+                with self._patience:
+                    await self._context.terminated.wait()
+                if self._idle:
+                    with trio.CancelScope(shield=True):
+                        await self._protocol.handle(Closed())
+                        self.abort()
+                    return
+                if self._context.terminated.is_set():
+                    return  # the request that is under way is the last
+                self._patience = trio.CancelScope()
+
+
+def _behind(pieces: list[memoryview], sent: int) -> list[memoryview]:
+    """What is left when so many bytes have gone."""
+    for number, piece in enumerate(pieces):
+        if sent < len(piece):
+            return [piece[sent:], *pieces[number + 1 :]]
+        sent -= len(piece)
+    return []

@@ -7,7 +7,7 @@ native thread, so that the loop never waits for a disk.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -48,9 +48,10 @@ class PieceReader:
         self._native = native
         self._buffer = memoryview(bytearray(CHUNK_BYTES))
 
-    async def whole(self, pieces: Iterable[Piece]) -> bytes:
+    async def whole(self, pieces: Sequence[Piece]) -> bytes:
         """All in one; for bodies up to a chunk. raises: ObjectShort, OSError"""
-        return b"".join([chunk async for chunk in self.chunks_of(pieces)])
+        made = self._whole_at_once(pieces)
+        return made if made is not None else b"".join([chunk async for chunk in self.chunks_of(pieces)])
 
     def chunks_of(self, pieces: Iterable[Piece]) -> AsyncGenerator[bytes, None]:
         return self.chunks(_each(pieces))
@@ -82,13 +83,30 @@ class PieceReader:
         if held:
             yield b"".join(held)
 
-    def _at_once(self, fd: int, offset: int, length: int) -> bytes | None:
-        """None if the kernel would have to fetch some of it, or cannot tell. raises: OSError"""
-        try:
-            got = os.preadv(fd, [self._buffer[:length]], offset, os.RWF_NOWAIT)
-        except OSError:  # not in memory, or a file system that cannot say
+    def _whole_at_once(self, pieces: Iterable[Piece]) -> bytes | None:
+        """Without a wait and with one copy; None if that cannot be. raises: OSError"""
+        if length_of(pieces) > CHUNK_BYTES:
             return None
-        return bytes(self._buffer[:length]) if got == length else None
+        at = 0
+        for piece in pieces:
+            if isinstance(piece, bytes):
+                self._buffer[at : at + len(piece)] = piece
+                at += len(piece)
+            elif self._read_at_once(piece.opened.fd, piece.offset, at, piece.length):
+                at += piece.length
+            else:
+                return None
+        return bytes(self._buffer[:at])
+
+    def _at_once(self, fd: int, offset: int, length: int) -> bytes | None:
+        return bytes(self._buffer[:length]) if self._read_at_once(fd, offset, 0, length) else None
+
+    def _read_at_once(self, fd: int, offset: int, at: int, length: int) -> bool:
+        """Into the buffer; False if the kernel would have to fetch some of it, or cannot tell."""
+        try:
+            return os.preadv(fd, [self._buffer[at : at + length]], offset, os.RWF_NOWAIT) == length
+        except OSError:  # not in memory, or a file system that cannot say
+            return False
 
 
 async def _each(pieces: Iterable[Piece]) -> AsyncGenerator[Piece, None]:

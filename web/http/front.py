@@ -28,12 +28,16 @@ class Front:
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         if scope["type"] != "http":
             raise NotImplementedError(scope["type"])
+        body = _Body(receive)
+        answer = await self._answer(scope, body)
+        head = scope["method"] == "HEAD"
+        if isinstance(answer.body, bytes) and not _has_body(scope):
+            await _send(send, answer, head=head)  # it is over before it would be worth watching
+            return
         async with trio.open_nursery() as nursery:
-            body = _Body(receive, nursery.cancel_scope)
+            nursery.start_soon(body.watch, nursery.cancel_scope)
             try:
-                answer = await self._answer(scope, body)
-                nursery.start_soon(body.watch)
-                await _send(send, answer, head=scope["method"] == "HEAD")
+                await _send(send, answer, head=head)
             finally:
                 nursery.cancel_scope.cancel()
 
@@ -58,8 +62,8 @@ class Front:
 class _Body:
     """The request's body, and then the news that the client has left."""
 
-    def __init__(self, receive: ASGIReceiveCallable, exchange: trio.CancelScope) -> None:
-        self._receive, self._exchange = receive, exchange
+    def __init__(self, receive: ASGIReceiveCallable) -> None:
+        self._receive = receive
         self._more = True
 
     async def chunks(self) -> AsyncIterator[bytes]:
@@ -76,13 +80,17 @@ class _Body:
             if message.get("body"):
                 yield bytes(message["body"])
 
-    async def watch(self) -> None:
+    async def watch(self, exchange: trio.CancelScope) -> None:
         """Ends the exchange when the client leaves, so that nobody reads on for it."""
         while True:
             message: Any = await self._receive()
             if message["type"] == "http.disconnect":
-                self._exchange.cancel()
+                exchange.cancel()
                 return
+
+
+def _has_body(scope: HTTPScope) -> bool:
+    return any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
 
 
 async def _send(send: ASGISendCallable, answer: Answer, *, head: bool) -> None:
