@@ -48,14 +48,12 @@ def render(job: RenderJob, source_fd: int, target_fd: int, scratch_fd: int = -1)
 
     raises: CannotRender, CannotTranscode, OSError, MemoryError
     """
-    data = mapped_data_set(job, source_fd, scratch_fd)
     try:
-        data_set = DataSet(data, encoding_of(job.source, data[:6]))
-        made, picture, frames = _made(data_set, job)
-    except NeedMore:
-        raise CannotRender("the pixels are cut short, or a length is wrong") from None
-    except CannotUnderstand as failure:
-        raise CannotRender(str(failure)) from None
+        made, picture, frames = _made(job, source_fd, scratch_fd)
+    except (CannotRender, CannotTranscode):
+        if not job.placeholder:
+            raise
+        made, picture, frames = _lettered(job), Picture.PNG, 0
     if len(made) > job.max_bytes:
         raise CannotRender(f"it would be larger than {job.max_bytes} bytes")
     left = memoryview(made)
@@ -64,20 +62,27 @@ def render(job: RenderJob, source_fd: int, target_fd: int, scratch_fd: int = -1)
     return Rendered(len(made), picture, frames)
 
 
-def _made(data_set: DataSet, job: RenderJob) -> tuple[bytes, Picture, int]:
-    if job.look.picture is Picture.HTML:
+def _made(job: RenderJob, source_fd: int, scratch_fd: int) -> tuple[bytes, Picture, int]:
+    """The picture, what it is, and how many frames the object has."""
+    data = mapped_data_set(job, source_fd, scratch_fd)
+    try:
+        data_set = DataSet(data, encoding_of(job.source, data[:6]))
+        if job.look.picture is not Picture.HTML:
+            return _pictured(data_set, job)
         from pacs_actors.rendering.document import as_html  # noqa: PLC0415 - few want text
 
         return as_html(data_set), Picture.HTML, 1
-    if not job.placeholder:
-        return _pictured(data_set, job)
-    try:
-        return _pictured(data_set, job)
-    except (CannotRender, CannotTranscode, CannotUnderstand, NeedMore):
-        viewport = job.look.viewport or Viewport(_PLACEHOLDER_SIDE, _PLACEHOLDER_SIDE)
-        side = min(viewport.width, viewport.height)
-        made = encode_picture(placeholder(job.placeholder, side, side), Picture.PNG, quality=90)
-        return made, Picture.PNG, 0
+    except NeedMore:
+        raise CannotRender("the pixels are cut short, or a length is wrong") from None
+    except CannotUnderstand as failure:
+        raise CannotRender(str(failure)) from None
+
+
+def _lettered(job: RenderJob) -> bytes:
+    """A tile with the placeholder's letters, where nothing can be shown."""
+    viewport = job.look.viewport or Viewport(_PLACEHOLDER_SIDE, _PLACEHOLDER_SIDE)
+    side = min(viewport.width, viewport.height)
+    return encode_picture(placeholder(job.placeholder, side, side), Picture.PNG, quality=90)
 
 
 def _pictured(data_set: DataSet, job: RenderJob) -> tuple[bytes, Picture, int]:
