@@ -158,9 +158,7 @@ class DataSetJson:
                 return tag, made, behind
         if tag >> 16 == 0xFFFE:
             return tag, b"", value
-        self._elements_left -= 1
-        if self._elements_left < 0:
-            raise CannotUnderstand(f"more than {MAX_ELEMENTS} elements")
+        self._spend()
         if tag & 0xFFFF == 0 and length != UNDEFINED_LENGTH:
             return tag, b"", behind
         written, implicit = vr, context.implicit or not vr
@@ -188,6 +186,11 @@ class DataSetJson:
         if length <= _REMEMBERED_BYTES and _may_be_remembered(tag, written, made, context):
             context.known[data[at:behind]] = made
         return tag, made, behind
+
+    def _spend(self) -> None:
+        self._elements_left -= 1
+        if self._elements_left < 0:
+            raise CannotUnderstand(f"more than {MAX_ELEMENTS} elements")
 
     def _value(self, tag: int, vr: str, raw: bytes, written: str, context: _Context) -> bytes:
         if tag == _CHARACTER_SET:
@@ -242,7 +245,7 @@ class DataSetJson:
                 return sequence(tag, made), value
             if found != ITEM:
                 raise CannotUnderstand("an element stands where an item belongs")
-            self._elements_left -= 1
+            self._spend()
             below = context.item(f"{context.path}{tag:08X}/{len(made)}/", implicit=implicit)
             open_end = length == UNDEFINED_LENGTH
             end = stop if open_end else value + length

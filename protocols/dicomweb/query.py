@@ -123,7 +123,7 @@ def tag_of(name: str) -> int | None:
     """The tag that a keyword, or 8 hexadecimal digits, stands for."""
     if _TAG.fullmatch(name):
         return int(name, 16)
-    return tag_for_keyword(name)
+    return tag_for_keyword(name) if name else None  # some entries of the dictionary have no keyword
 
 
 class _Parser:
