@@ -15,6 +15,7 @@ from protocols.errors import ConfigError
 RIGHTS: Final = ("store", "find", "move", "get", "commit")
 _UID: Final = re.compile(r"(?=.{1,64}\Z)(0|[1-9]\d*)(\.(0|[1-9]\d*))+")
 _ATTRIBUTE: Final = re.compile(r"[0-9A-Fa-f]{8}|[A-Z][A-Za-z0-9]{1,63}")
+_ROOT: Final = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?/?")
 _EVERYWHERE: Final = frozenset({"0.0.0.0", "::", ""})  # noqa: S104
 
 
@@ -31,6 +32,7 @@ def problems(settings: Settings) -> Iterator[str]:
     yield from _tls(settings)
     yield from _ports(settings)
     yield from _database(settings)
+    yield from _web(settings)
     yield from _audit(settings)
     yield from _uids("dicom.private_storage_classes", settings.dicom.private_storage_classes)
     for number, attribute in enumerate(settings.index.custom_attributes):
@@ -47,8 +49,9 @@ def warnings(settings: Settings) -> Iterator[str]:
         yield "dicom.promiscuous: anybody who reaches the port may store, find and fetch"
     if open_to_network and not settings.nodes and not settings.dicom.promiscuous:
         yield "nodes: none is known, so every association on dicom.host will be refused"
-    if settings.web.host and not _is_loopback(settings.web.host):
-        yield "web.host: the pages have no login yet and are open to the network"
+    behind_tls = (settings.web.public_root or "").startswith("https://")
+    if settings.web.host and not _is_loopback(settings.web.host) and not behind_tls:
+        yield "web.host: passwords and images cross the network in the clear; have a proxy speak TLS (web.public_root)"
 
 
 def _tls(settings: Settings) -> Iterator[str]:
@@ -76,6 +79,26 @@ def _ports(settings: Settings) -> Iterator[str]:
             same_host = host == other_host or bool({host, other_host} & _EVERYWHERE)
             if port and port == other_port and same_host:
                 yield f"{key}: {port} is already {other_key}"
+
+
+def _web(settings: Settings) -> Iterator[str]:
+    web = settings.web
+    for position, network in enumerate(web.trusted_proxies):
+        if not _is_network(network):
+            yield f"web.trusted_proxies[{position}]: expected a network like 10.1.0.0/16, not {network!r}"
+    if web.public_root is not None and not _ROOT.fullmatch(web.public_root):
+        yield f"web.public_root: expected https://host[:port], not {web.public_root!r}"
+    for position, origin in enumerate(web.cors_origins):
+        if not _ROOT.fullmatch(origin) or origin.endswith("/"):
+            yield f"web.cors_origins[{position}]: expected https://host[:port], not {origin!r}"
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
 
 
 def _database(settings: Settings) -> Iterator[str]:
@@ -127,9 +150,7 @@ def _node(at: str, node: NodeSettings) -> Iterator[str]:
     if node.port == 0:
         yield f"{at}.port: expected int >= 1"
     for position, network in enumerate(node.networks):
-        try:
-            ipaddress.ip_network(network, strict=False)
-        except ValueError:
+        if not _is_network(network):
             yield f"{at}.networks[{position}]: expected a network like 10.1.0.0/16, not {network!r}"
     for position, right in enumerate(node.rights):
         if right not in RIGHTS:

@@ -22,6 +22,7 @@ _EXAMPLES: Final = {  # of what has no default
     "audit.syslog_ca": "/etc/pacs/syslog-ca.pem",
     "audit.syslog_certificate": "/etc/pacs/certificate.pem",
     "audit.syslog_key": "/etc/pacs/key.pem",
+    "web.public_root": "https://pacs.example",
     "nodes.ae_title": "MODALITY1",
     "nodes.host": "10.1.2.3",
     "nodes.port": 104,

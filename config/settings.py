@@ -152,6 +152,18 @@ class WebSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
         tuple[str, ...],
         Meta(description="Names that browsers may use for us while we listen on loopback (reverse proxy)."),
     ] = ()
+    public_root: Annotated[
+        str | None,
+        Meta(description="How browsers reach us, such as https://pacs.example; none: as they say."),
+    ] = None
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        Meta(description="Networks (CIDR) of proxies whose Forwarded and X-Forwarded-* headers count."),
+    ] = ()
+    cors_origins: Annotated[
+        tuple[str, ...],
+        Meta(description="Origins of other web pages that may use the API with a token of theirs."),
+    ] = ()
     max_query_results: Annotated[
         int,
         Meta(

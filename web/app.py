@@ -16,9 +16,12 @@ from hypercorn.typing import ASGIFramework, ASGIReceiveCallable, ASGISendCallabl
 from config.settings import WebSettings
 from pacs_actors.operations import logs
 from web.dicomweb import PREFIX as DICOMWEB
-from web.hosts import host_is_ours
+from web.hosts import host_is_ours, split_host
+from web.http import cors
 from web.http.front import Front
 from web.http.gate import Authenticator, Gate
+from web.http.public_root import networks, seen_from
+from web.http.request import ROOT
 from web.http.routes import Route
 from web.live import LiveFanOut
 from web.pages import create_pages
@@ -66,7 +69,9 @@ class WebApp:
         static: Path,
     ) -> None:
         gate = Gate(authenticator)
-        self._settings = settings
+        self._settings, self._trusted = settings, networks(settings.trusted_proxies)
+        own = split_host((settings.public_root or "").partition("://")[2].partition("/")[0])
+        self._names = (*settings.hosts, own[0]) if own else settings.hosts
         self.hot, self.api = tuple(hot), tuple(api)
         self.live = LiveFanOut(source, settings, RecentStudies(source))
         viewer = StaticFiles(static / "ohif", "/ohif/", VIEWER_HASHED, VIEWER_POLICY)
@@ -83,11 +88,21 @@ class WebApp:
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         if scope["type"] not in {"http", "websocket"}:
             raise NotImplementedError(scope["type"])
-        safely = _Sender(send)
-        if not host_is_ours(_host(scope), self._settings.host, self._settings.hosts):
+        settings, headers, path = self._settings, scope["headers"], scope["path"]
+        safely = _Sender(send, cors.answered_to(path, headers, settings.cors_origins))
+        if not host_is_ours(_host(scope), settings.host, self._names):
             await _refuse_host(scope, safely)
             return
-        await self._route(scope["path"])(scope, receive, safely)
+        allowed = cors.preflight(str(scope.get("method")), path, headers, settings.cors_origins)
+        if allowed is not None:
+            await _answer_preflight(allowed, send)
+            return
+        client = scope.get("client")
+        seen = seen_from(
+            client[0] if client else "", scope["scheme"], headers, self._trusted, settings.public_root
+        )
+        known: Any = {**scope, "client": (seen.address, 0), ROOT: seen.root}
+        await self._route(path)(known, receive, safely)
 
     def _route(self, path: str) -> ASGIFramework:
         for prefix, app in self._bare:
@@ -120,8 +135,8 @@ class _Sender:
     started. The connection has its own deadline.
     """
 
-    def __init__(self, send: ASGISendCallable) -> None:
-        self._send = send
+    def __init__(self, send: ASGISendCallable, added: cors.Headers) -> None:
+        self._send, self._more = send, added
 
     async def __call__(self, message: ASGISendEvent) -> None:
         # Our own events are plain dicts; hypercorn's types would want a cast for each.
@@ -129,7 +144,8 @@ class _Sender:
         if event["type"] in {"http.response.start", "websocket.http.response.start"}:
             given = [(bytes(name).lower(), bytes(value)) for name, value in event.get("headers", ())]
             names = {name for name, _ in given}
-            event["headers"] = given + [header for header in _added(given) if header[0] not in names]
+            ours = [header for header in _added(given) if header[0] not in names]
+            event["headers"] = given + ours + self._more
         await trio.lowlevel.checkpoint()  # hypercorn drops what is sent to a client that left, without one
         last = event["type"] == "http.response.body" and not event.get("more_body", False)
         with trio.CancelScope(shield=last):
@@ -150,6 +166,12 @@ def _host(scope: Any) -> str | None:
         if name == b"host":
             return bytes(value).decode("latin-1")
     return None
+
+
+async def _answer_preflight(headers: cors.Headers, send: ASGISendCallable) -> None:
+    start: Any = {"type": "http.response.start", "status": 204, "headers": headers}
+    await send(start)
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def _refuse_host(scope: Scope, send: _Sender) -> None:

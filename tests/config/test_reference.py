@@ -13,7 +13,7 @@ from config.load import load_with_origins
 
 EXAMPLES = {
     "tls.port", "tls.certificate", "tls.key", "tls.client_ca", "database.url", "database.owner_url", "audit.source_id",
-    "audit.syslog_host", "audit.syslog_ca", "audit.syslog_certificate", "audit.syslog_key",
+    "audit.syslog_host", "audit.syslog_ca", "audit.syslog_certificate", "audit.syslog_key", "web.public_root",
 }  # fmt: skip
 
 

@@ -16,6 +16,8 @@ from protocols.messages.audit import Actor
 MAX_QUERY_BYTES = 16384
 MAX_PARAMETERS = 256
 MAX_JSON_BYTES = 1024 * 1024
+ROOT = "pacs.root"
+"""Where the scope has the public root, which ``WebApp`` has found out."""
 T = TypeVar("T")
 
 
@@ -68,8 +70,7 @@ class Request:
         self.values: dict[str, str] = {}
         client = scope.get("client")
         self.address: str = client[0] if client else ""
-        scheme = {"ws": "http", "wss": "https"}.get(scope["scheme"], scope["scheme"])
-        self.root = f"{scheme}://{self.headers.get('host', '')}"
+        self.root = str(scope.get(ROOT) or f"{scope['scheme']}://{self.headers.get('host', '')}")
         self.principal: Principal | None = None
         self._chunks = chunks
 
