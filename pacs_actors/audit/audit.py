@@ -6,7 +6,7 @@ Nothing here waits for the database, but ``record``. Patients' names are never t
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final, Protocol
 
 import msgspec
@@ -21,6 +21,7 @@ from protocols.messages.audit import Actor, AuditEvent, Details
 _WAIT_S: Final = 2.0
 _WRITTEN_WITHIN_S: Final = 10.0
 _MOST_UIDS: Final = 50
+_MOST_CLASSES: Final = 12  # in one text of at most 1024 characters
 
 
 class Party(Protocol):
@@ -75,9 +76,31 @@ class Audit:
     async def association_rejected(self, party: Party, why: str) -> None:
         await self._say(events.ASSOCIATION, party, {"called": party.called_ae, "why": why}, outcome="refused")
 
-    async def stored(self, by: Doer, study_instance_uid: str, patient_id: str, instances: int) -> None:
-        """Instances of one study that came together (PS3.15 A.5.3: DICOM Instances Transferred)."""
-        await self._say(events.STORE, by, {"instances": instances}, (study_instance_uid,), patient_id)
+    async def transferred(self, by: Doer, counts: Mapping[tuple[str, str, str], int]) -> None:
+        """What came together, a row for each study. counts: (study, patient ID, SOP class) -> instances"""
+        studies: dict[tuple[str, str], dict[str, int]] = {}
+        for (study, patient_id, sop_class), instances in counts.items():
+            studies.setdefault((study, patient_id), {})[sop_class] = instances
+        for (study, patient_id), classes in studies.items():
+            await self.stored(by, study, patient_id, sum(classes.values()), classes)
+
+    async def stored(
+        self,
+        by: Doer,
+        study_instance_uid: str,
+        patient_id: str,
+        instances: int,
+        classes: Mapping[str, int] | None = None,
+    ) -> None:
+        """Instances of one study that came together (PS3.15 A.5.3: DICOM Instances Transferred).
+
+        classes: how many of each SOP class
+        """
+        details: Details = {"instances": instances}
+        if classes:
+            listed = sorted(classes.items())[:_MOST_CLASSES]
+            details["sop_classes"] = " ".join(f"{uid}={number}" for uid, number in listed)
+        await self._say(events.STORE, by, details, (study_instance_uid,), patient_id)
 
     async def imported(
         self, by: Doer, study: str, patient_id: str, instances: int, **details: str | int

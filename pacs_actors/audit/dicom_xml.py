@@ -175,11 +175,15 @@ def _study(root: Element, uid: str, row: AuditRow) -> None:
     if not isinstance(count, int) or count <= 0:
         return
     description = _add(study, "ParticipantObjectDescription")
-    found = _add(description, "SOPClass", NumberOfInstances=str(count))
-    if row.details.get("sop_class"):
-        found.set("UID", _clean(str(row.details["sop_class"])))
-    for each in instances:
-        _add(found, "Instance", UID=each)
+    listed = [each.partition("=") for each in str(row.details.get("sop_classes", "")).split()]
+    classes = [(uid, int(number)) for uid, _, number in listed if number.isdecimal()]
+    for sop_class, number in classes:
+        _add(description, "SOPClass", UID=sop_class, NumberOfInstances=str(number))
+    rest = count - sum(number for _, number in classes)
+    if rest > 0 or instances:
+        found = _add(description, "SOPClass", NumberOfInstances=str(max(rest, 0)))
+        for each in instances:
+            _add(found, "Instance", UID=each)
 
 
 def _object(

@@ -68,9 +68,8 @@ class Association:
         self.doing = "connecting"
         self.began = trio.current_time()
         self.requests = self.stored = 0
-        self.transfers: Counter[tuple[str, str]] = (
-            Counter()
-        )  # instances stored, by study and patient, for the audit
+        # Instances stored, by study, patient and SOP class, for the audit
+        self.transfers: Counter[tuple[str, str, str]] = Counter()
         self.draining = False
         self._idle_scope: trio.CancelScope | None = None
         self._own = OwnRequests()
@@ -131,8 +130,7 @@ class Association:
         finally:
             self._own.end()
             with trio.CancelScope(shield=True):
-                for (study, patient_id), instances in self.transfers.items():
-                    await self.facilities.audit.stored(self, study, patient_id, instances)
+                await self.facilities.audit.transferred(self, self.transfers)
                 await self.wire.close(linger_s=linger_s)
 
     async def _abort(self, error: PacsError | None) -> None:

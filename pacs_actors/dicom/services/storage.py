@@ -94,7 +94,7 @@ async def _store(
                 association.address,
             )
             done = await facilities.ingest.ask(order, within_s=_WRITE_WITHIN_S)
-            association.transfers[done.study_instance_uid, done.patient_id] += 1
+            association.transfers[done.study_instance_uid, done.patient_id, sop_class_uid] += 1
             return SUCCESS, ""
     except Refusal as refusal:
         status, comment = refusal.dimse_status, str(refusal)

@@ -145,6 +145,17 @@ async def test_an_event_has_the_time_when_it_happened_and_who_by_what_from_where
     assert (found.event, found.who, found.via, found.details) == ("store", "CT1", "ae", {"instances": 3})
 
 
+async def test_what_came_over_one_association_is_a_row_a_study() -> None:
+    audit = Audit(Mailbox("audit", 10))
+    await audit.transferred(
+        Party(), {("1.2", "P1", "9.1"): 3, ("1.3", "P2", "9.1"): 1, ("1.2", "P1", "9.2"): 2}
+    )
+    first, second = await told(audit), await told(audit)
+    assert (first.uids, first.patient_id) == (("1.2",), "P1")
+    assert first.details == {"instances": 5, "sop_classes": "9.1=3 9.2=2"}
+    assert (second.uids, second.details) == (("1.3",), {"instances": 1, "sop_classes": "9.1=1"})
+
+
 async def test_long_lists_of_studies_are_counted() -> None:
     audit = Audit(Mailbox("audit", 10))
     await audit.downloaded(ANNA, (f"1.{n}" for n in range(120)))
@@ -157,6 +168,7 @@ WANTED: dict[str, tuple[tuple[object, ...], str, str]] = {
     "association_opened": ((Party(),), "association", "success"),
     "association_rejected": ((Party(), "unknown"), "association", "refused"),
     "stored": ((ANNA, "1.2", "P", 5), "store", "success"),
+    "transferred": ((Party(), {("1.2", "P", "1.9"): 5}), "store", "success"),
     "imported": ((ANNA, "1.2", "P", 5), "imported", "success"),
     "store_refused": ((Party(), "1.2", "full"), "store", "refused"),
     "queried": ((ANNA, "STUDY", {}, 5, "success"), "query", "success"),

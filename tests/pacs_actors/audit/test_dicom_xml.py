@@ -134,11 +134,15 @@ def test_where_somebody_came_from_is_an_address_or_a_name(address: str, kind: st
 
 
 def test_study_and_patient_are_named_and_instances_counted() -> None:
-    found = objects(row("store", details={"instances": 12, "sop_class": "1.2.840.10008.5.1.4.1.1.2"}))
+    counts = "1.2.840.10008.5.1.4.1.1.2=9 1.2.840.10008.5.1.4.1.1.7=2 nonsense 1.2=x"
+    found = objects(row("store", details={"instances": 12, "sop_classes": counts}))
     study, patient = found["110180"], found["2"]
     assert study.get("ParticipantObjectID") == "1.2.3"
-    (of_class,) = study.iter("SOPClass")
-    assert of_class.attrib == {"UID": "1.2.840.10008.5.1.4.1.1.2", "NumberOfInstances": "12"}
+    assert [each.attrib for each in study.iter("SOPClass")] == [
+        {"UID": "1.2.840.10008.5.1.4.1.1.2", "NumberOfInstances": "9"},
+        {"UID": "1.2.840.10008.5.1.4.1.1.7", "NumberOfInstances": "2"},
+        {"NumberOfInstances": "1"},
+    ]
     assert patient.get("ParticipantObjectID") == "P1"
     assert patient.findtext("ParticipantObjectName") == "", "names are not kept"
 
