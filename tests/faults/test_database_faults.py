@@ -165,6 +165,7 @@ def test_frozen_postgresql_lets_images_in_up_to_the_backlog_and_is_caught_up_wit
     judge(rig, ledger)
 
 
+@pytest.mark.slow
 def test_frozen_postgresql_is_noticed_before_the_backlog_is_full(
     rig: Rig, postgres: Postgres, ledger: Ledger
 ) -> None:

@@ -162,7 +162,10 @@ def check_points(processes: ForkServerContext, folder: Path, pixel_bytes: int) -
     assert any(outcome.found for outcome in killed), "no kill came after the object was there"
 
 
-@pytest.mark.parametrize("pixel_bytes", [SMALL, SPILLED], ids=["small", "spilled"])
+@pytest.mark.parametrize(
+    "pixel_bytes",
+    [pytest.param(SMALL, id="small"), pytest.param(SPILLED, id="spilled", marks=pytest.mark.slow)],
+)
 def test_kill_at_every_call_of_an_ingest_leaves_it_absent_or_complete(
     processes: ForkServerContext, tmp_path: Path, pixel_bytes: int
 ) -> None:

@@ -80,7 +80,7 @@ def check_cuts(folder: Path, ledger: Ledger, cuts: int, workers: int) -> None:
 
 
 def test_power_cuts_lose_nothing_that_was_acknowledged(tmp_path: Path, ledger: Ledger) -> None:
-    check_cuts(tmp_path, ledger, cuts=5, workers=1)
+    check_cuts(tmp_path, ledger, cuts=2, workers=1)
 
 
 @pytest.mark.slow

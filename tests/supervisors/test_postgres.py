@@ -200,7 +200,9 @@ async def test_an_installation_that_does_not_run_is_named(
         await embedded(data).run()
 
 
-@pytest.mark.parametrize("pid", [str(os.getpid()), "1", "4194303", "", "nonsense"])
+@pytest.mark.parametrize(
+    "pid", [pytest.param(str(os.getpid()), id="of this process"), "1", "4194303", "", "nonsense"]
+)
 async def test_a_stale_postmaster_pid_does_not_stop_it(data: Path, pid: str) -> None:
     async with started(embedded(data)):
         pass
@@ -353,7 +355,16 @@ async def test_a_long_path_works(data: Path, tmp_path: Path, monkeypatch: pytest
         assert running_dsn(long) == dsn
 
 
-@pytest.mark.parametrize("name", ["it's", "a b", "q?x=1&y", "größe", "per%cent"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "it's größe: a 100%b?x=1&y",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("it's", "a b", "q?x=1&y", "größe", "per%cent")
+        ),
+    ],
+)
 async def test_awkward_names_of_the_data_folder(data: Path, name: str) -> None:
     async with started(embedded(data / name)) as dsn:
         assert await ask(dsn, "SELECT 1") == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -20,12 +21,21 @@ READY_WITHIN_S = 60.0
 ADMIN_PASSWORD = "seven horses on the pier"
 
 
+_PORTS = range(16_000, 32_000)
+# Processes that test at the same time begin at different places.
+_NEXT_PORTS = itertools.islice(itertools.cycle(_PORTS), os.getpid() * 211 % len(_PORTS), None)
+
+
 def free_port() -> int:
-    """A loopback port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A loopback port that is free, another one each time; below those that outgoing connections get, so that it stays free."""
+    for port in itertools.islice(_NEXT_PORTS, len(_PORTS)):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("no loopback port is free")
 
 
 class Server:

@@ -34,7 +34,10 @@ def test_a_new_server_is_ready_only_when_it_has_its_tables(restarted: Server) ->
     assert restarted.sql("SELECT count(*) FROM studies") == ["0"]
 
 
-@pytest.mark.parametrize("end", [Server.stop, Server.kill], ids=["stopped", "killed"])
+@pytest.mark.parametrize(
+    "end",
+    [pytest.param(Server.stop, id="stopped", marks=pytest.mark.slow), pytest.param(Server.kill, id="killed")],
+)
 def test_a_commitment_that_was_promised_is_reported_after_a_restart(
     restarted: Server, report_port: int, end: Callable[[Server], Any]
 ) -> None:

@@ -71,6 +71,7 @@ def replaced(server: Server, pid: int) -> bool:
 
 
 def test_associations_are_shared_out(pair: Server) -> None:
+    eventually(lambda: [worker["state"] for worker in workers(pair)] == ["accepting"] * 2)
     with opened(pair, PER_AE) as peers:
         eventually(lambda: sum(shares(pair)) == PER_AE)
         assert min(shares(pair)) >= PER_AE // 4, shares(pair)

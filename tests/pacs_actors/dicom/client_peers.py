@@ -25,6 +25,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 
 from protocols.ul.model import AcceptedContext, AssociateAccept, AssociateRequest
 from protocols.ul.pdu import Pdu, decode, encode
+from tests.system.server import free_port
 
 SERVICES = (
     Verification,
@@ -86,12 +87,6 @@ def report_commitment(port: int, calling: str, event_type: int, information: Any
 
 
 # -- DCMTK ----------------------------------------------------------------------------------------------------------
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def need(program: str) -> str:

@@ -124,7 +124,7 @@ async def test_a_title_that_is_none_is_a_mistake_of_ours(title: str) -> None:
 
 
 async def test_nobody_listening_is_told_in_the_systems_words() -> None:
-    from tests.pacs_actors.dicom.client_peers import free_port
+    from tests.system.server import free_port
 
     with pytest.raises(PeerGone) as gone:
         async with associate("127.0.0.1", free_port(), **NAMES, contexts=VERIFICATION):

@@ -22,7 +22,8 @@ from protocols.dimse.commands import Command, CommandField, decode_command, enco
 from protocols.ul.model import AssociateReject
 from protocols.ul.pdata import encode_message, pdvs
 from protocols.ul.pdu import PduType, ReleaseReply
-from tests.pacs_actors.dicom.client_peers import Script, free_port, pynetdicom_peer, scripted_peer
+from tests.pacs_actors.dicom.client_peers import Script, pynetdicom_peer, scripted_peer
+from tests.system.server import free_port
 
 CT = Path(get_testdata_file("CT_small.dcm"))
 
