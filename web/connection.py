@@ -10,9 +10,12 @@ it is inflated.
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final
+from functools import partial
+from typing import Any, Final, cast
 
 import h11
 import trio
@@ -24,8 +27,11 @@ from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.protocol.ws_stream import WSStream
 from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import AppWrapper, ConnectionState
+from hypercorn.typing import AppWrapper, ASGIReceiveCallable, ASGISendCallable, ConnectionState, Scope
 from hypercorn.utils import parse_socket_addr
+
+from pacs_actors.operations import logs
+from web.http.answer import FILES, FilePart
 
 _RECEIVE_BYTES: Final = 65536
 # What a websocket client may send: pongs and a close, later small requests. More is an attack.
@@ -37,9 +43,19 @@ _AFTERLIFE_S: Final = 5.0
 
 @dataclass(frozen=True)
 class RawPieces(Event):
-    """Bytes to send right behind each other."""
+    """Bytes, and parts of files, to send right behind each other."""
 
-    pieces: tuple[bytes, ...]
+    pieces: tuple[bytes | FilePart, ...]
+
+
+class _Sized:
+    """A part of a file where h11 wants to know no more than how long it is."""
+
+    def __init__(self, part: FilePart) -> None:
+        self.part = part
+
+    def __len__(self) -> int:
+        return self.part.length
 
 
 class Http1(H11Protocol):
@@ -79,6 +95,23 @@ class Http1(H11Protocol):
                 raise
             return b""
         return made
+
+    async def send_pieces(self, pieces: Iterable[bytes | FilePart]) -> None:
+        """Some more of a response's body."""
+        made: list[bytes | FilePart] = []
+        for piece in pieces:
+            data: Any = piece if isinstance(piece, bytes) else _Sized(piece)
+            try:
+                written = cast(h11.Connection, self.connection).send_with_data_passthrough(
+                    h11.Data(data=data)
+                )
+            except h11.LocalProtocolError:
+                if self.connection.their_state != h11.ERROR:
+                    raise
+                return
+            made += [each.part if isinstance(each, _Sized) else each for each in written or ()]
+        head, self._head = self._head, b""
+        await self.send(RawPieces((head, *made) if head else tuple(made)))
 
     async def _send_with_head(self, data: bytes) -> None:
         head, self._head = self._head, b""
@@ -140,7 +173,7 @@ class Connection:
     async def _serve(self, client: tuple[str, int] | None, server: tuple[str, int] | None) -> None:
         async with TaskGroup() as self._tasks:
             self._protocol = Http1(
-                self._app,
+                cast(AppWrapper, self._serve_app),
                 self._config,
                 self._context,
                 self._tasks,
@@ -199,23 +232,71 @@ class Connection:
         elif isinstance(event, Updated):
             self._set_idle(event.idle)
 
-    async def _send(self, *pieces: bytes) -> None:
+    async def _serve_app(
+        self, scope: Scope, receive: ASGIReceiveCallable, send: Any, *others: Callable[..., Any]
+    ) -> None:
+        """The application, which is offered to send parts of files."""
+        if scope["type"] == "http":
+            scope["extensions"][FILES] = {}
+            send = partial(self._send_message, send)
+        await self._app(scope, receive, send, *others)
+
+    async def _send_message(self, send: ASGISendCallable, message: Any) -> None:
+        if FILES not in message:
+            await send(message)
+        elif self._protocol.stream is not None:  # the client is still there
+            await self._protocol.send_pieces(message[FILES])
+
+    async def _send(self, *pieces: bytes | FilePart) -> None:
         """Send all of it, or close the connection: half a frame must never be followed by another."""
-        sock = self._stream.socket
-        left = [memoryview(piece) for piece in pieces if piece]
+        complete = False
         with trio.CancelScope(shield=True) as scope:
             async with self._sending:
-                try:
-                    while left:
-                        scope.deadline = trio.current_time() + self._write_deadline_s
-                        sent = await (sock.send(left[0]) if len(left) == 1 else sock.sendmsg(left))
-                        left = _behind(left, sent)
+                with contextlib.suppress(OSError, trio.ClosedResourceError):
+                    await self._send_each(pieces, scope)
+                    complete = True
                     scope.deadline = float("inf")
-                except (OSError, trio.ClosedResourceError):
-                    pass
-        if left:
+        if not complete:
             self.abort()
             await self._protocol.handle(Closed())
+
+    async def _send_each(self, pieces: Iterable[bytes | FilePart], scope: trio.CancelScope) -> None:
+        """raises: OSError, trio.ClosedResourceError"""
+        memory: list[memoryview] = []
+        for piece in pieces:
+            if isinstance(piece, bytes):
+                memory.append(memoryview(piece))
+            else:
+                await self._send_memory(memory, scope, socket.MSG_MORE)
+                memory = []
+                await self._send_file(piece, scope)
+        await self._send_memory(memory, scope)
+
+    async def _send_memory(self, left: list[memoryview], scope: trio.CancelScope, flags: int = 0) -> None:
+        sock = self._stream.socket
+        while left:
+            scope.deadline = trio.current_time() + self._write_deadline_s
+            single = len(left) == 1
+            left = _behind(
+                left, await (sock.send(left[0], flags) if single else sock.sendmsg(left, [], flags))
+            )
+
+    async def _send_file(self, part: FilePart, scope: trio.CancelScope) -> None:
+        """From the kernel's memory to the socket."""
+        sock, at, end = self._stream.socket, part.offset, part.offset + part.length
+        scope.deadline = trio.current_time() + self._write_deadline_s
+        await trio.lowlevel.checkpoint()
+        while at < end:
+            try:
+                sent = os.sendfile(sock.fileno(), part.fd, at, end - at)
+            except BlockingIOError:
+                await trio.lowlevel.wait_writable(sock)
+                continue
+            if not sent:
+                logs.error("object_short", missing_bytes=end - at)
+                raise OSError("the file ends before it should")
+            at += sent
+            scope.deadline = trio.current_time() + self._write_deadline_s
 
     def _end_sending(self) -> None:
         """Say that no more comes, and read on a while: closing on unread bytes revokes our answer."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from functools import lru_cache, partial
 from typing import Final
 
@@ -74,7 +74,7 @@ async def _multipart(
         length = await objects.native.run(_multipart_length, instances)
         headers.append(("content-length", str(length)))
 
-    async def pieces() -> AsyncIterator[Piece]:
+    async def pieces() -> AsyncGenerator[Piece, None]:
         for instance in instances:
             opened = await _given(objects, instance, asked)
             yield writer.head(("Content-Type", dicom_type(opened.syntax)))
@@ -82,7 +82,7 @@ async def _multipart(
                 yield piece
         yield writer.end
 
-    return Answer(status, tuple(headers), objects.reader.chunks(pieces()))
+    return Answer(status, tuple(headers), objects.reader.body(pieces()))
 
 
 def _multipart_length(instances: Sequence[ServedInstance]) -> int:
@@ -108,7 +108,7 @@ async def zip_answer(
         length = await objects.native.run(_zip_length, instances)
         headers.append(("content-length", str(length)))
 
-    async def pieces() -> AsyncIterator[Piece]:
+    async def pieces() -> AsyncGenerator[Piece, None]:
         writer = ZipWriter()
         for instance in instances:
             opened = await _given(objects, instance, asked)
@@ -119,7 +119,7 @@ async def zip_answer(
         for piece in writer.end():
             yield piece
 
-    return Answer(status, tuple(headers), objects.reader.chunks(pieces()))
+    return Answer(status, tuple(headers), objects.reader.body(pieces()))
 
 
 def _zip_length(instances: Sequence[ServedInstance]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from functools import lru_cache, partial
 from typing import Final
 
@@ -142,7 +142,7 @@ class Frames:
         parts = self._parts(opened, index, numbers, writer, part_type)
         if len(numbers) <= MAX_LIST and not index.unaligned:
             return await self.objects.answer([piece async for piece in parts], headers)
-        return Answer(200, (headers,), self.objects.reader.chunks(parts))
+        return Answer(200, (headers,), self.objects.reader.body(parts))
 
     async def _opened(self, instance: ServedInstance, chosen: Chosen) -> tuple[Opened, str]:
         """The object to cut frames from, and the transfer syntax of the frames."""
@@ -165,14 +165,14 @@ class Frames:
         numbers: Sequence[int],
         writer: MultipartWriter,
         part_type: str,
-    ) -> AsyncIterator[Piece]:
+    ) -> AsyncGenerator[Piece, None]:
         for number in numbers:
             yield writer.head(("Content-Type", part_type))
             async for piece in self._frame(opened, index, number):
                 yield piece
         yield writer.end
 
-    async def _frame(self, opened: Opened, index: FrameIndex, number: int) -> AsyncIterator[Piece]:
+    async def _frame(self, opened: Opened, index: FrameIndex, number: int) -> AsyncGenerator[Piece, None]:
         spans = [FileSpan(opened, span.offset, span.length) for span in index.spans(number)]
         if index.unaligned:
             packed = await self.objects.reader.whole(spans)

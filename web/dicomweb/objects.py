@@ -29,7 +29,7 @@ from protocols.dicomweb.multipart import MultipartWriter
 from protocols.messages.audit import Actor
 from web.context import WebContext
 from web.dicomweb.paths import is_uid
-from web.dicomweb.pieces import CHUNK_BYTES, Piece, PieceReader, length_of
+from web.dicomweb.pieces import Piece, PieceReader, length_of
 from web.dicomweb.ranges import asked_range, cut, is_known
 from web.http.answer import Answer
 from web.http.request import NotFound, Request
@@ -91,11 +91,10 @@ class WebObjects:
 
     async def answer(self, pieces: list[Piece], *headers: tuple[str, str], status: int = 200) -> Answer:
         """A body of pieces: a small one is read before the answer begins, a large one while it is sent."""
-        length = length_of(pieces)
-        if length <= CHUNK_BYTES:
-            return Answer(status, headers, await self.reader.whole(pieces))
-        sized = (*headers, ("content-length", str(length)))
-        return Answer(status, sized, self.reader.chunks_of(pieces))
+        body = await self.reader.body_of(pieces)
+        if isinstance(body, bytes):
+            return Answer(status, headers, body)
+        return Answer(status, (*headers, ("content-length", str(length_of(pieces)))), body)
 
     async def ranged(
         self, request: Request, pieces: list[Piece], etag: str, *headers: tuple[str, str]

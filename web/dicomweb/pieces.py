@@ -1,13 +1,14 @@
-"""Bodies made of pieces: bytes that are there, and spans of files that are read when it is their turn.
+"""Bodies made of pieces: bytes that are there, and spans of files.
 
-What the kernel has in memory is read on the spot, into one buffer that stays warm; what it would have to fetch is read on a
-native thread, so that the loop never waits for a disk.
+A connection that can, sends spans from the kernel's memory to the socket. Elsewhere they are read. Either way what the kernel
+would have to fetch first is fetched on a native thread, so that the loop never waits for a disk.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from contextlib import aclosing
 from typing import Final
 
 from msgspec import Struct
@@ -17,6 +18,10 @@ from pacs_actors.threads import NativePool
 from protocols.errors import PacsError
 
 CHUNK_BYTES: Final = 1024 * 1024
+# Below, reading is cheaper than telling the kernel to send.
+_SMALL_BYTES: Final = 64 * 1024
+# The kernel fetches about so much at once.
+_PROBE_BYTES: Final = 128 * 1024
 
 
 class FileSpan(Struct, frozen=True, gc=False):
@@ -25,6 +30,10 @@ class FileSpan(Struct, frozen=True, gc=False):
     opened: Opened
     offset: int
     length: int
+
+    @property
+    def fd(self) -> int:
+        return self.opened.fd
 
 
 Piece = bytes | FileSpan
@@ -48,43 +57,58 @@ class PieceReader:
         self._native = native
         self._buffer = memoryview(bytearray(CHUNK_BYTES))
 
+    def body(self, pieces: AsyncGenerator[Piece, None]) -> PieceBody:
+        return PieceBody(self, pieces)
+
+    async def body_of(self, pieces: Sequence[Piece]) -> bytes | PieceBody:
+        """What is small is read at once. raises: ObjectShort, OSError"""
+        length = length_of(pieces)
+        if length <= _SMALL_BYTES:
+            return await self.whole(pieces)
+        return PieceBody(self, _each(pieces), short=length <= CHUNK_BYTES)
+
     async def whole(self, pieces: Sequence[Piece]) -> bytes:
-        """All in one; for bodies up to a chunk. raises: ObjectShort, OSError"""
+        """All in one. raises: ObjectShort, OSError"""
         made = self._whole_at_once(pieces)
-        return made if made is not None else b"".join([chunk async for chunk in self.chunks_of(pieces)])
+        if made is not None:
+            return made
+        return b"".join([chunk async for chunk in self.chunks(_each(pieces))])
 
-    def chunks_of(self, pieces: Iterable[Piece]) -> AsyncGenerator[bytes, None]:
-        return self.chunks(_each(pieces))
+    async def chunks(self, pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[bytes, None]:
+        """Bytes, up to 1 MiB and a bit at a time, small pieces joined. raises: ObjectShort, OSError, what ``pieces`` raises"""
+        async with aclosing(self.groups(pieces)) as groups:
+            async for group in groups:
+                read = [piece if isinstance(piece, bytes) else await self._read(piece) for piece in group]
+                yield b"".join(read)
 
-    async def chunks(self, pieces: AsyncIterable[Piece]) -> AsyncGenerator[bytes, None]:
-        """Chunks of up to 1 MiB and a bit, small pieces joined. raises: ObjectShort, OSError, what ``pieces`` raises"""
-        held: list[bytes] = []
+    async def groups(self, pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[tuple[Piece, ...], None]:
+        """Pieces to send together, up to 1 MiB and a bit; what they take from files is in the kernel's memory by then.
+
+        raises: ObjectShort, OSError, what ``pieces`` raises
+        """
+        held: list[Piece] = []
         held_bytes = 0
-        async for piece in pieces:
-            if isinstance(piece, bytes):
-                held.append(piece)
-                held_bytes += len(piece)
-            else:
-                at, end = piece.offset, piece.offset + piece.length
-                while at < end:
-                    wanted = min(end - at, CHUNK_BYTES)
-                    if held_bytes and held_bytes + wanted > CHUNK_BYTES:
-                        yield b"".join(held)
+        async with aclosing(pieces):
+            async for piece in pieces:
+                for part in _parts(piece):
+                    length = length_of((part,))
+                    if held and held_bytes + length > CHUNK_BYTES:
+                        yield tuple(held)
                         held, held_bytes = [], 0
-                    data = self._at_once(piece.opened.fd, at, wanted)
-                    if data is None:
-                        data = await self._native.run(_read, piece.opened.fd, at, wanted)
-                    held.append(data)
-                    held_bytes += wanted
-                    at += wanted
-            if held_bytes >= CHUNK_BYTES:
-                yield b"".join(held)
-                held, held_bytes = [], 0
+                    if isinstance(part, FileSpan) and not self._is_in_memory(part):
+                        await self._native.run(_read, part.fd, part.offset, part.length)
+                    held.append(part)
+                    held_bytes += length
         if held:
-            yield b"".join(held)
+            yield tuple(held)
+
+    async def _read(self, span: FileSpan) -> bytes:
+        if self._read_at_once(span.fd, span.offset, 0, span.length):
+            return bytes(self._buffer[: span.length])
+        return await self._native.run(_read, span.fd, span.offset, span.length)
 
     def _whole_at_once(self, pieces: Iterable[Piece]) -> bytes | None:
-        """Without a wait and with one copy; None if that cannot be. raises: OSError"""
+        """Without a wait and with one copy; None if that cannot be."""
         if length_of(pieces) > CHUNK_BYTES:
             return None
         at = 0
@@ -92,14 +116,11 @@ class PieceReader:
             if isinstance(piece, bytes):
                 self._buffer[at : at + len(piece)] = piece
                 at += len(piece)
-            elif self._read_at_once(piece.opened.fd, piece.offset, at, piece.length):
+            elif self._read_at_once(piece.fd, piece.offset, at, piece.length):
                 at += piece.length
             else:
                 return None
         return bytes(self._buffer[:at])
-
-    def _at_once(self, fd: int, offset: int, length: int) -> bytes | None:
-        return bytes(self._buffer[:length]) if self._read_at_once(fd, offset, 0, length) else None
 
     def _read_at_once(self, fd: int, offset: int, at: int, length: int) -> bool:
         """Into the buffer; False if the kernel would have to fetch some of it, or cannot tell."""
@@ -107,6 +128,44 @@ class PieceReader:
             return os.preadv(fd, [self._buffer[at : at + length]], offset, os.RWF_NOWAIT) == length
         except OSError:  # not in memory, or a file system that cannot say
             return False
+
+    def _is_in_memory(self, span: FileSpan) -> bool:
+        """As far as looking here and there can tell."""
+        last = span.offset + span.length - 1
+        places = (*range(span.offset, last, _PROBE_BYTES), last)
+        return all(self._read_at_once(span.fd, place, 0, 1) for place in places)
+
+
+class PieceBody(AsyncIterator[bytes]):
+    """The body of an answer; see ``web.http.answer.FileBody``. short: not worth watching whether the client leaves"""
+
+    def __init__(
+        self, reader: PieceReader, pieces: AsyncGenerator[Piece, None], *, short: bool = False
+    ) -> None:
+        self.short = short
+        self._reader, self._pieces = reader, pieces
+        self._chunks: AsyncGenerator[bytes, None] | None = None
+
+    def groups(self) -> AsyncGenerator[tuple[Piece, ...], None]:
+        return self._reader.groups(self._pieces)
+
+    async def __anext__(self) -> bytes:
+        if self._chunks is None:
+            self._chunks = self._reader.chunks(self._pieces)
+        return await anext(self._chunks)
+
+    async def aclose(self) -> None:
+        if self._chunks is not None:
+            await self._chunks.aclose()
+
+
+def _parts(piece: Piece) -> Iterable[Piece]:
+    """A long span in parts of a chunk."""
+    if isinstance(piece, bytes) or piece.length <= CHUNK_BYTES:
+        return (piece,)
+    end = piece.offset + piece.length
+    starts = range(piece.offset, end, CHUNK_BYTES)
+    return (FileSpan(piece.opened, at, min(CHUNK_BYTES, end - at)) for at in starts)
 
 
 async def _each(pieces: Iterable[Piece]) -> AsyncGenerator[Piece, None]:

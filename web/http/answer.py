@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Final
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Final, Protocol, runtime_checkable
 
 import msgspec
 from msgspec import Struct
@@ -12,6 +12,32 @@ from protocols.errors import PacsError, PeerError, Refusal, Unavailable
 from web.problems import CONTENT_TYPE, document
 
 DICOM_JSON: Final = "application/dicom+json"
+# Extension of ASGI between Front and Connection: a body's message may have pieces, also of files, under this key.
+FILES: Final = "pacs.pieces"
+
+
+class FilePart(Protocol):
+    """Bytes of an open file."""
+
+    @property
+    def fd(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def length(self) -> int: ...
+
+
+@runtime_checkable
+class FileBody(Protocol):
+    """A body, some of which is in files: whoever can send from a file asks for groups, others iterate over bytes.
+
+    short: not worth watching whether the client leaves
+    """
+
+    short: bool
+
+    def groups(self) -> AsyncGenerator[tuple[bytes | FilePart, ...], None]:
+        """What to send together; what it takes from files is in the kernel's memory."""
 
 
 class Answer(Struct, frozen=True):

@@ -11,7 +11,7 @@ from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope, S
 
 from pacs_actors.operations import logs
 from protocols.errors import PacsError
-from web.http.answer import Answer, of_error, problem_answer
+from web.http.answer import FILES, Answer, FileBody, of_error, problem_answer
 from web.http.gate import Gate
 from web.http.request import BadRequest, Request
 from web.http.routes import Route, RouteTable
@@ -31,13 +31,13 @@ class Front:
         body = _Body(receive)
         answer = await self._answer(scope, body)
         head = scope["method"] == "HEAD"
-        if isinstance(answer.body, bytes) and not _has_body(scope):
-            await _send(send, answer, head=head)  # it is over before it would be worth watching
+        if _is_short(answer) and not _has_body(scope):
+            await _send(scope, send, answer, head=head)  # it is over before it would be worth watching
             return
         async with trio.open_nursery() as nursery:
             nursery.start_soon(body.watch, nursery.cancel_scope)
             try:
-                await _send(send, answer, head=head)
+                await _send(scope, send, answer, head=head)
             finally:
                 nursery.cancel_scope.cancel()
 
@@ -89,11 +89,15 @@ class _Body:
                 return
 
 
+def _is_short(answer: Answer) -> bool:
+    return isinstance(answer.body, bytes) or (isinstance(answer.body, FileBody) and answer.body.short)
+
+
 def _has_body(scope: HTTPScope) -> bool:
     return any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
 
 
-async def _send(send: ASGISendCallable, answer: Answer, *, head: bool) -> None:
+async def _send(scope: HTTPScope, send: ASGISendCallable, answer: Answer, *, head: bool) -> None:
     headers = [(name.encode("ascii"), value.encode("latin-1")) for name, value in answer.headers]
     if answer.length_bytes is not None and answer.status not in (204, 304):
         headers.append((b"content-length", b"%d" % answer.length_bytes))
@@ -103,6 +107,14 @@ async def _send(send: ASGISendCallable, answer: Answer, *, head: bool) -> None:
     body = answer.body
     if isinstance(body, bytes):
         await send({"type": "http.response.body", "body": b"" if head else body, "more_body": False})
+        return
+    if isinstance(body, FileBody) and FILES in scope["extensions"]:
+        async with aclosing(body.groups()) as groups:
+            if not head:
+                async for group in groups:
+                    more: Any = {"type": "http.response.body", FILES: group, "more_body": True}
+                    await send(more)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
         return
     async with aclosing(body) as pieces:  # type: ignore[type-var]
         if not head:
