@@ -32,11 +32,11 @@ const roles: Role[] = [
   { name: "referring physician", description: "Sees whom they referred", actions: ["study.search", "study.view"], scope: { everything: false, rules: [{ modalities: [], sources: [], institutions: [], departments: [], referring_physicians: [], studies: [], own_department: false, own_referring: true }] } },
 ]; // prettier-ignore
 const users: User[] = [
-  { id: 1, username: "admin", display_name: "Administrator", roles: ["administrator"], enabled: true, email: "", department: "", scope: null, last_login_at: ago(3) },
-  { id: 2, username: "weber", display_name: "Dr. Anna Weber", roles: ["radiologist"], enabled: true, email: "weber@hospital.example", department: "Radiology", scope: null, last_login_at: ago(300) },
-  { id: 3, username: "sokolov", display_name: "Игорь Соколов", roles: ["referring physician"], enabled: false, email: "", department: "Хирургия", scope: null, last_login_at: null },
+  { id: 1, username: "admin", display_name: "Administrator", roles: ["administrator"], enabled: true, has_password: true, issuer: null, email: "", department: "", scope: null, last_login_at: ago(3) },
+  { id: 2, username: "weber", display_name: "Dr. Anna Weber", roles: ["radiologist"], enabled: true, has_password: true, issuer: null, email: "weber@hospital.example", department: "Radiology", scope: null, last_login_at: ago(300) },
+  { id: 3, username: "sokolov", display_name: "Игорь Соколов", roles: ["referring physician"], enabled: false, has_password: true, issuer: null, email: "", department: "Хирургия", scope: null, last_login_at: null },
 ]; // prettier-ignore
-const tokens: Token[] = [{ id: 1, name: "Nightly export", actions: ["study.search", "study.download"], created_at: ago(90_000), expires_at: ahead(4000), last_used_at: ago(400) }]; // prettier-ignore
+const tokens: Token[] = [{ id: 1, name: "Nightly export", actions: ["study.search", "study.download"], created_at: ago(90_000), expires_at: ahead(4000), used_at: ago(400) }]; // prettier-ignore
 const events: AuditEvent[] = Array.from({ length: 60 }, (_, at) => ({
   id: 9000 - at,
   at: ago(at * 7 + 1),
@@ -201,7 +201,7 @@ export const handlers = [
   http.get("*/api/v1/roles", () => page(roles)),
   http.get("*/api/v1/permissions", () => HttpResponse.json(ACTIONS.map((action) => ({ action, description: action })))),
   http.get("*/api/v1/tokens", () => page(tokens)),
-  http.post("*/api/v1/tokens", () => HttpResponse.json({ ...tokens[0], secret: "pat_3kJ0zQ8mVr1nT6yXw7LcAq" })),
+  http.post("*/api/v1/tokens", () => HttpResponse.json({ ...tokens[0], token: "pat_3kJ0zQ8mVr1nT6yXw7LcAq" })),
   http.get("*/api/v1/audit", () => page(events)),
   http.get("*/api/v1/audit/verify", () => HttpResponse.json({ ok: true, events: 9000, first_bad: null, why: "" })),
   http.get("*/api/v1/settings", () => HttpResponse.json(settings)),

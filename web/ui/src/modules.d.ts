@@ -5,6 +5,7 @@ declare module "@tabler/icons-react/dist/esm/icons/*.mjs" {
   export default icon;
 }
 declare namespace React {
+  // eslint-disable-next-line @typescript-eslint/no-unused-vars -- it must look like what it extends
   interface InputHTMLAttributes<T> {
     webkitdirectory?: string;
   }

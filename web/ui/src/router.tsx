@@ -1,4 +1,5 @@
 import { createRootRoute, createRoute, createRouter, lazyRouteComponent, Outlet } from "@tanstack/react-router";
+import { ourPath } from "./lib/paths";
 import { parseSearch, formatSearch, type StudySearch } from "./lib/search";
 import { Crashed, Lost } from "./shell/Crashed";
 import { SignedIn } from "./shell/SignedIn";
@@ -30,8 +31,7 @@ export const loginRoute = createRoute({
   path: "/login",
   component: LoginPage,
   validateSearch: (query: Record<string, unknown>): { next?: string } => ({
-    // Only a path of ours: never another site.
-    next: typeof query["next"] === "string" && /^\/(?![/\\])/.test(query["next"]) ? query["next"] : undefined,
+    next: typeof query["next"] === "string" ? ourPath(query["next"], "/") : undefined,
   }),
 });
 
@@ -73,7 +73,7 @@ export const auditRoute = createRoute({
   getParentRoute: () => inside,
   path: "/audit",
   component: lazyRouteComponent(() => import("./pages/AuditPage"), "AuditPage"),
-  validateSearch: texts("q", "from", "to", "event", "outcome", "who", "address", "patient_id", "uid"),
+  validateSearch: texts("q", "period", "event", "outcome", "who", "address", "patient_id", "uid"),
 });
 
 export const router = createRouter({

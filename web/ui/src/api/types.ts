@@ -252,10 +252,13 @@ export interface User {
   display_name: string;
   roles: string[];
   enabled: boolean;
-  email: string | null;
-  department: string | null;
+  email: string;
+  department: string;
+  /** Studies besides those of the roles. */
   scope: StudyScope | null;
-  last_login_at?: string | null;
+  has_password: boolean;
+  issuer: string | null;
+  last_login_at: string | null;
 }
 
 export interface Role {
@@ -275,12 +278,12 @@ export interface Token {
   name: string;
   actions: Action[] | null;
   created_at: string;
-  expires_at: string | null;
-  last_used_at: string | null;
+  expires_at: string;
+  used_at: string | null;
 }
 
 export interface NewToken extends Token {
-  secret: string;
+  token: string;
 }
 
 export interface AuditEvent {

@@ -60,7 +60,12 @@ export function ChoiceFilter({ label, value, choices, onChange, single = false }
             value={typed}
             onChange={(event) => setTyped(event.currentTarget.value.slice(0, 32))}
             onKeyDown={(event) => {
-              const only = found.length === 1 ? found[0]?.value : typed.trim().toUpperCase();
+              const only =
+                found.length === 1
+                  ? found[0]?.value
+                  : choices.some((c) => c.label.length > 8)
+                    ? undefined
+                    : typed.trim().toUpperCase();
               if (event.key !== "Enter" || !only) return;
               toggle(only);
               setTyped("");
@@ -68,7 +73,7 @@ export function ChoiceFilter({ label, value, choices, onChange, single = false }
           />
         )}
         <ScrollArea.Autosize mah={260}>
-          <div className="choices">
+          <div className="choices" data-wide={choices.some((choice) => choice.label.length > 8) || undefined}>
             {found.map((choice) => (
               <Checkbox
                 key={choice.value}

@@ -43,7 +43,6 @@ export function DropArea({ enabled, children }: Props) {
   if (!enabled) return children(() => undefined);
   return (
     // Dropping is a way of the mouse; the upload button does the same for everybody.
-    // eslint-disable-next-line jsx-a11y/no-static-element-interactions
     <div
       className="drop-area"
       onDragEnter={(event) => carriesFiles(event) && setOver((depth) => depth + 1)}

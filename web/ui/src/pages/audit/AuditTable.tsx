@@ -27,7 +27,6 @@ export function AuditTable({ path, query }: { path: string; query: Query }) {
   if (!items.length) return <Empty icon={<IconHistory size={34} stroke={1.3} />} title={t("audit.none")} />;
   return (
     <>
-      {/* eslint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- it scrolls, so the keyboard must reach it */}
       <div className="table-wide" role="region" aria-label={t("nav.audit")} tabIndex={0}>
         <Table className="plain">
           <Table.Thead>

@@ -73,8 +73,6 @@ export function StudyTable(props: Props) {
   const allChosen = table.getIsAllRowsSelected();
 
   return (
-    // A region that scrolls must be reachable by the keyboard.
-    // eslint-disable-next-line jsx-a11y/no-noninteractive-tabindex
     <div
       className="table-scroll"
       ref={scroller}
@@ -126,7 +124,6 @@ export function StudyTable(props: Props) {
             const who = study.patient_id || study.study_instance_uid;
             return (
               // The keyboard has j, k and Enter, and the link in the row; the mouse may click anywhere on it.
-              // eslint-disable-next-line jsx-a11y/click-events-have-key-events, jsx-a11y/no-noninteractive-element-interactions
               <tr
                 key={row.id}
                 aria-rowindex={item.index + 3}

@@ -31,7 +31,6 @@ export function Instances({ study, series }: { study: string; series: string }) 
   const [first] = query.data.pages;
   return (
     <div className="card table-card">
-      {/* eslint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- it scrolls, so the keyboard must reach it */}
       <div className="table-wide" role="region" aria-label={t("study.instances")} tabIndex={0}>
         <Table className="plain">
           <Table.Thead>

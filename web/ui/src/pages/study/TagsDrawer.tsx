@@ -75,7 +75,6 @@ function Tags({ path }: { path: string }) {
         </Button>
       </Group>
       {found.length === 0 && <Empty title={t("tags.none")} />}
-      {/* eslint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- it scrolls, so the keyboard must reach it */}
       <div className="tags-scroll" ref={setScroller} role="region" aria-label={t("tags.title")} tabIndex={0}>
         <div
           role="table"

@@ -1,3 +1,145 @@
+import { Alert, Button } from "@mantine/core";
+import { lazy, Suspense, useState, type ReactNode } from "react";
+import { useTranslation } from "react-i18next";
+import type { NodeStatus } from "@/api/types";
+import { bytes, duration, whole } from "@/lib/format";
+import { Failure, PageHead, Waiting } from "@/ui/bits";
+import { IconAlertTriangle, IconPlayerPause, IconPlayerPlay } from "@/ui/icons";
+import { Associations } from "./Associations";
+import { useNode } from "./useNode";
+import { Worker } from "./Worker";
+
+const IngestChart = lazy(() => import("./IngestChart"));
+
 export function SystemPage() {
-  return null;
+  const { t, i18n } = useTranslation();
+  const [paused, setPaused] = useState(false);
+  const { node, samples, error, retry } = useNode(paused);
+  if (error) return <Failure error={error} retry={() => void retry()} />;
+  if (!node) return <Waiting />;
+  const last = samples.at(-1);
+  return (
+    <div className="page">
+      <PageHead title={t("nav.system")} note={t("system.listens", { where: node.dicom, aet: node.ae_title })}>
+        <Button
+          variant="default"
+          leftSection={paused ? <IconPlayerPlay size={16} /> : <IconPlayerPause size={16} />}
+          aria-pressed={paused}
+          onClick={() => setPaused((was) => !was)}
+        >
+          {t(paused ? "system.resume" : "system.pause")}
+        </Button>
+      </PageHead>
+      <Alerts node={node} />
+      <Tiles node={node} />
+      <section className="card section" aria-labelledby="ingest">
+        <div className="section-head">
+          <h2 id="ingest">{t("system.ingest")}</h2>
+          {last && (
+            <span className="figures">
+              <b>{whole(last.instancesPerSecond, i18n.language)}</b> {t("system.rate")} ·{" "}
+              <b>{bytes(last.bytesPerSecond, i18n.language)}</b>/s
+            </span>
+          )}
+        </div>
+        <Suspense fallback={<div className="chart" />}>
+          <IngestChart
+            samples={samples}
+            label={t("system.ingest")}
+            names={[t("system.rate"), t("system.bytes_rate")]}
+            language={i18n.language}
+          />
+        </Suspense>
+      </section>
+      <Associations workers={node.workers} />
+      {node.workers.map((worker) => (
+        <Worker key={worker.slot} worker={worker} />
+      ))}
+    </div>
+  );
+}
+
+function Alerts({ node }: { node: NodeStatus }) {
+  const { t } = useTranslation();
+  const alerts = node.workers.flatMap((worker) => {
+    const what = [
+      worker.accepting ? "" : t("system.not_accepting", { why: worker.why_not }),
+      worker.indexing ? "" : t("system.not_indexing"),
+      worker.recovery && t("system.recovery", { what: worker.recovery }),
+    ];
+    return what.filter(Boolean).map((text) => `${t("system.worker", { slot: worker.slot })}: ${text}`);
+  });
+  return (
+    <div role="status" aria-label={t("system.alerts")}>
+      {alerts.map((text) => (
+        <Alert key={text} color="orange" icon={<IconAlertTriangle size={18} />} mb="sm">
+          {text}
+        </Alert>
+      ))}
+    </div>
+  );
+}
+
+function Tiles({ node }: { node: NodeStatus }) {
+  const { t, i18n } = useTranslation();
+  const { workers } = node;
+  const sum = (count: (worker: (typeof workers)[number]) => number) =>
+    workers.reduce((total, worker) => total + count(worker), 0);
+  const tiles: [string, ReactNode, ReactNode?][] = [
+    [
+      t("system.associations"),
+      whole(
+        sum((worker) => worker.associations.length),
+        i18n.language,
+      ),
+    ],
+    [
+      t("system.stored"),
+      whole(
+        sum((worker) => worker.stored_instances),
+        i18n.language,
+      ),
+      bytes(
+        sum((worker) => worker.stored_bytes),
+        i18n.language,
+      ),
+    ],
+    [
+      t("system.backlog"),
+      whole(
+        sum((worker) => worker.backlog),
+        i18n.language,
+      ),
+    ],
+    // The workers share a disk.
+    [t("system.free"), bytes(Math.min(...workers.map((worker) => worker.free_bytes)), i18n.language)],
+    [
+      t("system.quarantine"),
+      whole(
+        sum((worker) => worker.conflicts),
+        i18n.language,
+      ),
+    ],
+    [
+      t("system.restarts"),
+      whole(
+        sum((worker) => worker.actors.reduce((total, actor) => total + actor.restarts, 0)),
+        i18n.language,
+      ),
+      workers.length
+        ? t("system.uptime", { time: duration(Math.min(...workers.map((worker) => worker.uptime_s))) })
+        : "",
+    ],
+  ];
+  return (
+    <div className="tiles">
+      {tiles.map(([name, value, note]) => (
+        <div key={name} className="card tile">
+          <h2>{name}</h2>
+          <p>{value}</p>
+          {note && <small>{note}</small>}
+        </div>
+      ))}
+    </div>
+  );
 }
