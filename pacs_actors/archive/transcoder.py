@@ -18,11 +18,11 @@ from pacs_actors.archive.transcoding.messages import (
     decode_answer,
     encode,
 )
-from pacs_actors.archive.transcoding.syntaxes import convertible
+from pacs_actors.archive.transcoding.syntaxes import compressible, convertible
 from pacs_actors.pixels.pool import JobFailed, PixelPool
 from protocols.dataset.transfer_syntax import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN
 
-__all__ = ["CannotTranscode", "Transcoder", "convertible"]
+__all__ = ["CannotTranscode", "Transcoder", "compressible", "convertible"]
 
 
 class Transcoder(PixelPool):
@@ -64,7 +64,7 @@ class Transcoder(PixelPool):
         """
         with contextlib.ExitStack() as stack:
             stack.callback(os.close, fd)
-            if not convertible(source, target):
+            if not (convertible(source, target) or compressible(source, target)):
                 raise CannotTranscode(f"{source} cannot be given as {target}")
             async with self.slot():
                 made = self._unnamed(stack)

@@ -10,9 +10,13 @@ from typing import Final, Protocol
 from pacs_actors.archive.transcoding.messages import CannotTranscode, Job
 from pacs_actors.archive.transcoding.reencode import Reencoder
 from pacs_actors.archive.transcoding.sink import DeflatingSink, Sink
-from pacs_actors.archive.transcoding.syntaxes import TARGETS, convertible
+from pacs_actors.archive.transcoding.syntaxes import COMPRESSED_TARGETS, TARGETS, compressible, convertible
 from protocols.dataset.elements import NeedMore
-from protocols.dataset.transfer_syntax import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, encoding_of
+from protocols.dataset.transfer_syntax import (
+    DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
+    EXPLICIT_LE,
+    encoding_of,
+)
 from protocols.errors import CannotUnderstand
 
 # As ingest has it: up to the free amount any ratio is taken.
@@ -41,7 +45,7 @@ def convert(job: Job, source_fd: int, target_fd: int, scratch_fd: int = -1) -> i
     scratch_fd: an empty file to inflate a deflated data set into, so that no memory grows with it
     raises: CannotTranscode, OSError, MemoryError
     """
-    if not convertible(job.source, job.target):
+    if not (convertible(job.source, job.target) or compressible(job.source, job.target)):
         raise CannotTranscode(f"{job.source} cannot be given as {job.target}")
     return _reencode(mapped_data_set(job, source_fd, scratch_fd), job, target_fd)
 
@@ -95,7 +99,9 @@ def _reencode(data: memoryview, job: Job, target_fd: int) -> int:
     deflated = job.target == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN
     sink = (DeflatingSink if deflated else Sink)(target_fd, max_bytes=job.max_bytes)
     try:
-        Reencoder(data, job.source, sink).write(encoding_of(job.source, data[:6]), TARGETS[job.target])
+        codec = COMPRESSED_TARGETS.get(job.target)
+        target = EXPLICIT_LE if codec is not None else TARGETS[job.target]
+        Reencoder(data, job.source, sink, codec=codec).write(encoding_of(job.source, data[:6]), target)
     except NeedMore:
         raise CannotTranscode("the data set ends inside an element, or a length is wrong") from None
     except CannotUnderstand as failure:

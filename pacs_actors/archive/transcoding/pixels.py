@@ -23,7 +23,7 @@ from protocols.dataset.transfer_syntax import Encoding
 from protocols.dataset.writing import element_header
 
 EXTENDED_OFFSET_TABLE: Final = 0x7FE00001
-_OF_ENCAPSULATION: Final = (EXTENDED_OFFSET_TABLE, 0x7FE00002, 0x7FE00003)
+OF_ENCAPSULATION: Final = (EXTENDED_OFFSET_TABLE, 0x7FE00002, 0x7FE00003)
 _LOSSY_IMAGE_COMPRESSION: Final = 0x00282110
 _LOSSY_IMAGE_COMPRESSION_METHOD: Final = 0x00282114
 
@@ -59,7 +59,7 @@ class Decompression:
             self.changes[_LOSSY_IMAGE_COMPRESSION] = Change("CS", "01")
             if not text(_LOSSY_IMAGE_COMPRESSION_METHOD):
                 self.changes[_LOSSY_IMAGE_COMPRESSION_METHOD] = Change("CS", method)
-        self.replaced = frozenset({*self.changes, *_OF_ENCAPSULATION})
+        self.replaced = frozenset({*self.changes, *OF_ENCAPSULATION})
 
     def write(self, sink: Sink, encoding: Encoding) -> None:
         """Pixel Data as one native element, frame by frame; raises CannotTranscode."""

@@ -12,6 +12,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from pacs_actors.archive.transcoding.compression import Compression, native_cells
 from pacs_actors.archive.transcoding.frames import Frames, extended_offsets
 from pacs_actors.archive.transcoding.image import (
     BITS_ALLOCATED,
@@ -21,7 +22,7 @@ from pacs_actors.archive.transcoding.image import (
 from pacs_actors.archive.transcoding.messages import CannotTranscode
 from pacs_actors.archive.transcoding.pixels import EXTENDED_OFFSET_TABLE, Decompression
 from pacs_actors.archive.transcoding.sink import Sink
-from pacs_actors.archive.transcoding.syntaxes import CODECS
+from pacs_actors.archive.transcoding.syntaxes import CODECS, Codec
 from pacs_actors.archive.transcoding.vr import PIXEL_DATA, UNITS, Facts, resolve
 from protocols.dataset.elements import MAX_NESTING, Element, NeedMore, elements, items
 from protocols.dataset.text import TEXT_VRS
@@ -120,10 +121,13 @@ class _DataSet:
 
 
 class Reencoder:
-    """Writes one data set into a sink. source: its transfer syntax UID."""
+    """Writes one data set into a sink.
 
-    def __init__(self, data: memoryview, source: str, sink: Sink) -> None:
-        self._data, self._source, self._sink = data, source, sink
+    source: its transfer syntax UID; codec: its images are coded so; None: they are written uncompressed
+    """
+
+    def __init__(self, data: memoryview, source: str, sink: Sink, *, codec: Codec | None = None) -> None:
+        self._data, self._source, self._sink, self._codec = data, source, sink, codec
         self._encapsulated = source in CODECS
 
     def write(self, encoding: Encoding, target: Encoding) -> None:
@@ -139,7 +143,10 @@ class Reencoder:
             raise CannotTranscode(f"sequences nest deeper than {MAX_NESTING}")
         found = _DataSet(self._data, start, stop, layout, outer)
         decompression = self._decompression(found, icon=depth > 0)
-        changes = dict(sorted(decompression.changes.items())) if decompression else {}
+        pixels: Decompression | Compression | None = decompression
+        if self._codec is not None and depth == 0:
+            pixels = self._compression(found, self._codec, decompression, layout)
+        changes = dict(sorted(pixels.changes.items())) if pixels else {}
         at = start
         for element in found.elements:
             header, at = at, element.end
@@ -148,11 +155,11 @@ class Reencoder:
                 self._sink.write(text_element(tag, change.vr, str(change.value), layout.target))
             if element.tag & 0xFFFF == 0:
                 continue
-            if decompression is None:
+            if pixels is None:
                 self._element(element, header, layout, found.facts, depth)
             elif element.tag == PIXEL_DATA:
-                decompression.write(self._sink, layout.target)
-            elif element.tag not in decompression.replaced:
+                pixels.write(self._sink, layout.target)
+            elif element.tag not in pixels.replaced:
                 self._element(element, header, layout, found.facts, depth)
 
     def _decompression(self, found: _DataSet, *, icon: bool) -> Decompression | None:
@@ -177,6 +184,27 @@ class Reencoder:
             extended_offsets=extended_offsets(self._data[table.start : table.stop]) if table else (),
         )
         return Decompression(image, frames, self._source, found.text, icon=icon)
+
+    def _compression(
+        self, found: _DataSet, codec: Codec, decompression: Decompression | None, layout: _Layout
+    ) -> Compression:
+        """How the data set's Pixel Data are coded anew, whatever they are now."""
+        pixels = found.by_tag.get(PIXEL_DATA)
+        if pixels is None or pixels.stop <= pixels.start:
+            raise CannotTranscode("there are no pixels to compress")
+        if decompression is not None:
+            decoder, frames = decompression.decoder, decompression.frames
+            return Compression(
+                decompression.image,
+                lambda number: decoder.decode(frames[number]),
+                codec,
+                photometric=decoder.photometric,
+                changes=decompression.changes,
+            )
+        image = read_image(found.number, found.text, whole=False)
+        swapped, words = layout.encoding.big_endian, pixels.vr == "OW"
+        cells = native_cells(self._data, pixels.start, pixels.stop, image, swapped=swapped, words=words)
+        return Compression(image, cells, codec, photometric=image.photometric, changes={})
 
     def _element(self, element: Element, header: int, layout: _Layout, facts: Facts, depth: int) -> None:
         written = "" if layout.implicit else self._written_vr(header)

@@ -61,6 +61,20 @@ TARGETS: Final[dict[str, Encoding]] = {
 }
 
 
+COMPRESSED_TARGETS: Final[dict[str, Codec]] = {
+    "1.2.840.10008.1.2.5": Codec.RLE,
+    f"{_JPEG}80": Codec.JPEG_LS,
+    f"{_JPEG}90": Codec.JPEG_2000,
+    f"{_JPEG}201": Codec.HTJ2K,
+}
+"""Syntaxes that images can be coded in, all without loss."""
+
+
 def convertible(source: str, target: str) -> bool:
     """True if data sets of one transfer syntax can, as a rule, be given in the other."""
     return target in TARGETS and (source in TARGETS or source in CODECS)
+
+
+def compressible(source: str, target: str) -> bool:
+    """True if images of one transfer syntax can, as a rule, be coded in the other; data sets without pixels cannot."""
+    return target in COMPRESSED_TARGETS and (source in TARGETS or source in CODECS)
