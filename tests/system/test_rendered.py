@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -15,8 +16,9 @@ from typing import Any
 import imagecodecs
 import numpy as np
 import pytest
+from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.encaps import encapsulate
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import generate_uid
 
 from tests.system import peers
@@ -285,6 +287,24 @@ def test_wado_uri_gives_pictures(node: Server, image: Instance) -> None:
         "imageQuality=0",
     ):
         assert fetch(node, f"{path}&{wrong}").status == 400, wrong
+
+
+@pytest.mark.parametrize(
+    "syntax", ["1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.201"]
+)
+def test_an_image_is_given_in_the_compressed_form_that_is_asked_for(
+    node: Server, image: Instance, syntax: str
+) -> None:
+    got = fetch(node, path_of(image), accept=f"application/dicom; transfer-syntax={syntax}")
+    assert (got.status, got.type) == (200, f"application/dicom; transfer-syntax={syntax}")
+    found = dcmread(io.BytesIO(got.body))
+    assert found.file_meta.TransferSyntaxUID == syntax
+    last = list(generate_frames(found.PixelData, number_of_frames=5))[4]
+    decode = imagecodecs.jpegls_decode if syntax.endswith("80") else imagecodecs.jpeg2k_decode
+    assert decode(last)[0, 15] == 104
+    report = peers.make(SR_STORAGE, Modality="SR")
+    assert peers.send(node, report) == [0]
+    assert fetch(node, path_of(report), accept=f"application/dicom; transfer-syntax={syntax}").status == 406
 
 
 def test_every_file_has_a_thumbnail_and_nothing_crashes(node: Server) -> None:

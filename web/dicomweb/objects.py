@@ -15,7 +15,8 @@ import trio
 
 from pacs_actors.archive.conversions import Conversions, Opened
 from pacs_actors.archive.objects.keys import ObjectMissing
-from pacs_actors.archive.transcoder import CannotTranscode, convertible
+from pacs_actors.archive.transcoder import CannotTranscode, compressible, convertible
+from pacs_actors.archive.transcoding.syntaxes import COMPRESSED_TARGETS
 from pacs_actors.archive.web_locate import ServedInstance, WebLocator
 from pacs_actors.operations import logs
 from pacs_actors.people.rights import Principal
@@ -167,8 +168,9 @@ def given_syntax(asked: str, stored: str) -> str:
 
 @lru_cache(maxsize=256)
 def given_syntaxes(stored: str) -> frozenset[str]:
-    """Those in which a whole object can be had."""
-    return frozenset({stored, *(uid for uid in _TARGETS if convertible(stored, uid))})
+    """Those in which a whole object can be had; the compressed ones if it is an image."""
+    compressed = (uid for uid in COMPRESSED_TARGETS if compressible(stored, uid))
+    return frozenset({stored, *(uid for uid in _TARGETS if convertible(stored, uid)), *compressed})
 
 
 _TARGETS: Final = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, "1.2.840.10008.1.2.1.99")
