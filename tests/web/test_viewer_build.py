@@ -9,6 +9,7 @@ import json
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from web.static_files import STATIC
@@ -104,6 +105,7 @@ def package(path: Path, files: dict[str, bytes]) -> Path:
     return path
 
 
+MENDED = "".join(broken for broken, _ in rewrite.MENDS).encode()
 APP = "package/dist/app.bundle.0123456789abcdef.js"
 
 
@@ -114,7 +116,7 @@ def test_a_package_becomes_files_that_fit_together(tmp_path):
             "package/package.json": b"{}",
             "package/LICENSE": b"MIT",
             "package/dist/index.html": PAGE.encode(),
-            APP: b'__webpack_require__.p = "/"; import("12.bundle." + "aaaaaaaaaaaaaaaa" + ".js")',
+            APP: b'__webpack_require__.p = "/"; import("12.bundle." + "aaaaaaaaaaaaaaaa" + ".js")' + MENDED,
             "package/dist/12.bundle.aaaaaaaaaaaaaaaa.js": b"part",
             "package/dist/12.css": b"a{}",
             "package/dist/manifest.json": b'{"src": "/assets/a.png"}',
@@ -134,6 +136,13 @@ def test_a_package_becomes_files_that_fit_together(tmp_path):
     script = (made / app).read_text()
     assert hashes["aaaaaaaaaaaaaaaa"] in script
     assert '"/ohif/"' in script
+
+
+def test_a_release_in_which_nothing_is_to_mend_is_refused(tmp_path):
+    files = {APP: b'__webpack_require__.p = "/";', "package/dist/index.html": PAGE.encode()}
+    build.unpack(package(tmp_path / "app.tgz", files), tmp_path / "made")
+    with pytest.raises(UnexpectedContent, match="mend"):
+        build.rewrite_all(tmp_path / "made", "rules")
 
 
 def test_an_application_in_which_nothing_is_to_rewrite_is_refused(tmp_path):
@@ -201,6 +210,7 @@ def test_the_viewer_as_built_loads_nothing_from_outside_its_base():
         text = script.read_text(encoding="utf-8")
         assert '__webpack_require__.p="/"' not in text, script.name
         assert '.p="/",' not in text, script.name
+        assert "CTOR_LIST" not in text, f"{script.name} compiles code"
     assert not [path for path in folder.rglob("*") if path.suffix == ".map" or path.name in rewrite.UNWANTED]
     assert (folder / "LICENSE.txt").read_text().startswith("The MIT License")
 
@@ -213,3 +223,58 @@ def test_all_that_compresses_well_has_its_copies():
             for suffix in (".br", ".gz"):
                 copy = path.with_name(path.name + suffix)
                 assert copy.stat().st_size < path.stat().st_size, copy.name
+
+
+def test_views_of_arrays_are_as_numpy_sees_them(visit):
+    """The constructor that takes the place of ndarray's, against numpy, in Chromium."""
+    array = np.arange(60, dtype=np.uint8).reshape(3, 4, 5)
+    cases = [
+        ("view", array),
+        ("view.hi(2, null, 3)", array[:2, :, :3]),
+        ("view.hi(-1, 2.9)", array[:, :2]),
+        ("view.lo(1, 2)", array[1:, 2:]),
+        ("view.lo(null, -1, 4)", array[:, :, 4:]),
+        ("view.step(2, -1)", array[::2, ::-1]),
+        ("view.step(1, -3, 2)", array[:, ::-3, ::2]),
+        ("view.transpose(2, 0, 1)", array.transpose(2, 0, 1)),
+        ("view.transpose(1, 0)", array.transpose(1, 0, 2)),
+        ("view.pick(1)", array[1]),
+        ("view.pick(null, 2)", array[:, 2]),
+        ("view.pick(2, null, 1).step(-1)", array[2, ::-1, 1]),
+        ("view.pick(0).transpose(1, 0).lo(1).hi(2, 3)", array[0].T[1:][:2, :3]),
+        ("view.pick(2, 3, 4)", array[2, 3, 4]),
+    ]
+    source = (Path(build.__file__).parent / "ndarray-view.js").read_text()
+    script = """([source, calls]) => {
+        const make = new Function(`return (${source})`)();
+        const order = function () {
+            return this.stride.map((s, i) => [Math.abs(s), i]).sort((a, b) => a[0] - b[0]).map(pair => pair[1]);
+        };
+        const made = [];
+        for (let dimension = -1; dimension < 4; dimension++) made.push(make('uint8', dimension, made, order));
+        const values = (view, ...at) => at.length === view.dimension ? view.get(...at)
+            : Array.from({ length: view.shape[at.length] }, (_, i) => values(view, ...at, i));
+        return calls.map(call => {
+            const view = made[4](Uint8Array.from({ length: 60 }, (_, i) => i), [3, 4, 5], [20, 5, 1], 0);
+            const found = new Function('view', `return ${call}`)(view);
+            const facts = [values(found), found.shape, found.size, found.dimension, found.dtype];
+            if (found.dimension) found.set(...found.shape.map(() => 0), 99);
+            return [...facts, found.dimension ? found.get(...found.shape.map(() => 0)) : 99, found.order.length];
+        });
+    }"""
+    found = visit("about:blank").page.evaluate(script, [source, [call for call, _ in cases]])
+    for (call, expected), (values, shape, size, dimension, dtype, written, axes) in zip(
+        cases, found, strict=True
+    ):
+        assert values == np.asarray(expected).tolist(), call
+        facts = (expected.shape, expected.size, expected.ndim, "uint8", 99, expected.ndim)
+        assert (tuple(shape), size, dimension, dtype, written, axes) == facts, call
+
+
+def test_an_empty_view_has_nothing(visit):
+    source = (Path(build.__file__).parent / "ndarray-view.js").read_text()
+    script = """source => {
+        const nil = new Function(`return (${source})`)()('uint8', -1, [], null)([]);
+        return [nil.size, nil.dimension, nil.index(), nil.pick(), nil.hi(1).lo(1).step(2).transpose().shape];
+    }"""
+    assert visit("about:blank").page.evaluate(script, source) == [0, -1, -1, None, []]

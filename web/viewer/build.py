@@ -24,7 +24,8 @@ _HERE: Final = Path(__file__).resolve().parent
 TARGET: Final = _HERE.parent / "static" / "ohif"
 STAMP: Final = ".built"
 _INPUTS: Final = (
-    "pin.json", "package.json", "package-lock.json", "app-config.js", "compress.mjs", "rewrite.py", "build.py",
+    "pin.json", "package.json", "package-lock.json", "app-config.js", "compress.mjs", "ndarray-view.js",
+    "rewrite.py", "build.py",
 )  # fmt: skip
 _MOST_BYTES: Final = 1 << 30
 _MANIFESTS: Final = {"manifest.json", "manifest.webapp", "browserconfig.xml", "yandex-browser-manifest.json"}
@@ -91,14 +92,19 @@ def rewrite_all(folder: Path, build: str) -> None:
     """Apply the rules to every file. raises: UnexpectedContent"""
     paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     hashes = rewrite.renamed([path.name for path in paths], build)
+    broken = [mend for mend, _ in rewrite.MENDS]
     for path in paths:
         changed = path.with_name(rewrite.with_new_hashes(path.name, hashes))
         path.rename(changed)
         if changed.suffix in {".js", ".css", ".html"} or changed.name in _MANIFESTS:
-            _rewrite(changed, hashes)
+            text = _rewrite(changed, hashes)
+            broken = [mend for mend in broken if mend not in text]
+    if broken:
+        raise rewrite.UnexpectedContent(f"nothing to mend: {broken[0]!r}; the rules are for another release")
 
 
-def _rewrite(path: Path, hashes: dict[str, str]) -> None:
+def _rewrite(path: Path, hashes: dict[str, str]) -> str:
+    """The text as it was."""
     before = path.read_text(encoding="utf-8")
     text = rewrite.with_new_hashes(before, hashes)
     after, scripts = text, dict[str, str]()
@@ -115,6 +121,7 @@ def _rewrite(path: Path, hashes: dict[str, str]) -> None:
     path.write_text(after, encoding="utf-8")
     for name, script in scripts.items():
         (path.parent / name).write_text(script, encoding="utf-8")
+    return before
 
 
 def minify(folder: Path, tools: Path) -> None:

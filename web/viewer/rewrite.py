@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 BASE: Final = "/ohif/"
@@ -36,6 +36,21 @@ _INLINE: Final = re.compile(r"<script>(.*?)</script>", re.S)
 _WORKER_TAG: Final = re.compile(r"<script[^>]*init-service-worker\.js[^>]*></script>")
 _ATTRIBUTE: Final = re.compile(r'\b(href|src|content)="/(?!/)')
 _PUBLIC_URL: Final = 'window.PUBLIC_URL="/"'
+_NDARRAY_VIEW: Final = (Path(__file__).parent / "ndarray-view.js").read_text(encoding="utf-8").strip()
+# Each must be found in some script. What follows an early return is dropped by the minifier.
+MENDS: Final = (
+    # ndarray compiles code; see ndarray-view.js.
+    (
+        "function compileConstructor(dtype, dimension) {",
+        "function compileConstructor(dtype, dimension) {\n"
+        f"return ({_NDARRAY_VIEW})(dtype, dimension, CACHED_CONSTRUCTORS[dtype], order);",
+    ),
+    # A report's content item need not have a concept name (PS3.3 C.17.3.2); without this the whole page goes blank.
+    (
+        "} = ConceptNameCodeSequence;\n  const isChildFirstNode",
+        "} = ConceptNameCodeSequence ?? {};\n  const isChildFirstNode",
+    ),
+)
 
 
 class UnexpectedContent(Exception):
@@ -62,7 +77,9 @@ def with_new_hashes(text: str, hashes: Mapping[str, str]) -> str:
 
 
 def rewrite_script(text: str) -> str:
-    """webpack's public path, and the one module that is imported by an absolute path."""
+    """webpack's public path, the one module that is imported by an absolute path, and what is broken."""
+    for broken, mended in MENDS:
+        text = text.replace(broken, mended)
     return _OWN_FILES.sub(rf"\g<1>{BASE}", _PUBLIC_PATH.sub(rf'\g<1>"{BASE}"', text))
 
 
