@@ -33,6 +33,7 @@ def problems(settings: Settings) -> Iterator[str]:
     yield from _ports(settings)
     yield from _database(settings)
     yield from _web(settings)
+    yield from _people(settings)
     yield from _audit(settings)
     yield from _uids("dicom.private_storage_classes", settings.dicom.private_storage_classes)
     for number, attribute in enumerate(settings.index.custom_attributes):
@@ -91,6 +92,23 @@ def _web(settings: Settings) -> Iterator[str]:
     for position, origin in enumerate(web.cors_origins):
         if not _ROOT.fullmatch(origin) or origin.endswith("/"):
             yield f"web.cors_origins[{position}]: expected https://host[:port], not {origin!r}"
+
+
+def _people(settings: Settings) -> Iterator[str]:
+    people = settings.people
+    if people.oidc_issuer is None:
+        return
+    if not re.fullmatch(r"https?://[^\s?#]+", people.oidc_issuer):
+        yield f"people.oidc_issuer: expected https://…, not {people.oidc_issuer!r}"
+    if not people.oidc_client_id:
+        yield "people.oidc_client_id: needed, because people.oidc_issuer is set"
+    if "openid" not in people.oidc_scopes:
+        yield "people.oidc_scopes: openid is needed"
+    for position, pair in enumerate(people.oidc_roles):
+        if not all(part.strip() for part in pair.rpartition("=")):
+            yield f"people.oidc_roles[{position}]: expected VALUE=ROLE, not {pair!r}"
+    if people.oidc_ca is not None and not Path(people.oidc_ca).is_file():
+        yield f"people.oidc_ca: no such file: {people.oidc_ca}"
 
 
 def _is_network(text: str) -> bool:

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from config.settings import NodeSettings, Settings
 
-SECRETS: Final = frozenset({"database.url", "database.owner_url"})
+SECRETS: Final = frozenset({"database.url", "database.owner_url", "people.oidc_client_secret"})
 """Keys whose value is never shown."""
 
 

@@ -194,6 +194,29 @@ class PeopleSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     api_token_most_s: Annotated[int, Meta(ge=3600, description="Longest life of an API token, seconds.")] = (
         31536000
     )
+    oidc_issuer: Annotated[
+        str | None, Meta(description="OpenID Connect provider, as it names itself; none: no such login.")
+    ] = None
+    oidc_client_id: Annotated[str | None, Meta(description="Who we are to the provider.")] = None
+    oidc_client_secret: Annotated[
+        str | None, Meta(description="Our secret there; none: a public client, with PKCE alone.")
+    ] = None
+    oidc_name: Annotated[str, Meta(description="What the login button says.")] = "Single sign-on"
+    oidc_scopes: Annotated[tuple[str, ...], Meta(description="Scopes to ask for.")] = (
+        "openid",
+        "profile",
+        "email",
+    )
+    oidc_roles_claim: Annotated[str, Meta(description="The claim that roles come of.")] = "groups"
+    oidc_roles: Annotated[
+        tuple[str, ...], Meta(description="Roles for its values, such as pacs-readers=radiologist.")
+    ] = ()
+    oidc_default_roles: Annotated[
+        tuple[str, ...], Meta(description="Roles of whom the claim gives none; empty: they stay out.")
+    ] = ()
+    oidc_ca: Annotated[
+        str | None, Meta(description="PEM file of CAs for the provider; none: the system's.")
+    ] = None
 
 
 class PixelSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -53,6 +53,7 @@ from pacs_actors.mail.mailbox import Mailbox
 from pacs_actors.node_page import ACCEPTING, NodePage
 from pacs_actors.operations import logs
 from pacs_actors.people import first_administrator
+from pacs_actors.people.oidc_desk import OidcDesk
 from pacs_actors.people.password_hasher import PasswordHasher
 from pacs_actors.people.people_keeper import PeopleKeeper
 from pacs_actors.people.reception import Reception
@@ -220,7 +221,8 @@ class WorkerTree:
         task_status.started()
 
     async def _serve_web(self, *, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
-        context = WebContext(self.settings, self.facilities, self.board, self.people)
+        oidc = OidcDesk(self.people) if self.settings.people.oidc_issuer else None
+        context = WebContext(self.settings, self.facilities, self.board, self.people, oidc)
         app = create_app(
             self.board, self.settings.web, PeopleAuthenticator(self.people),
             hot=dicomweb.routes(context), api=api.routes(context),

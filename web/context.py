@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from config.settings import Settings
 from pacs_actors.dicom.facilities import Facilities
+from pacs_actors.people.oidc_desk import OidcDesk
 from pacs_actors.people.reception import Reception
 from web.status import StatusSource
 
@@ -14,9 +15,11 @@ class WebContext(Struct, frozen=True):
     """archive: what associations have as well: object store, catalogue, ingest mailbox, audit, access policy, transcoder.
 
     people:  who everybody is
+    oidc:    logins at an identity provider; None: there is none
     """
 
     settings: Settings
     archive: Facilities
     status: StatusSource
     people: Reception
+    oidc: OidcDesk | None = None

@@ -14,6 +14,7 @@ from config.load import load_with_origins
 EXAMPLES = {
     "tls.port", "tls.certificate", "tls.key", "tls.client_ca", "database.url", "database.owner_url", "audit.source_id",
     "audit.syslog_host", "audit.syslog_ca", "audit.syslog_certificate", "audit.syslog_key", "web.public_root",
+    "people.oidc_issuer", "people.oidc_client_id", "people.oidc_client_secret", "people.oidc_ca",
 }  # fmt: skip
 
 
@@ -39,7 +40,7 @@ def test_the_sample_with_every_line_switched_on_loads_and_names_every_setting(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     text = uncommented(reference.sample())
-    for name in ("certificate.pem", "key.pem", "client-ca.pem", "syslog-ca.pem"):
+    for name in ("certificate.pem", "key.pem", "client-ca.pem", "syslog-ca.pem", "oidc-ca.pem"):
         (tmp_path / name).touch()
         text = text.replace(f"/etc/pacs/{name}", name)
     (tmp_path / "pacs.toml").write_text(text, encoding="utf-8")

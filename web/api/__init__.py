@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from web.api import login, me, roles, status, studies, tokens, users
+from web.api import login, me, oidc, roles, status, studies, tokens, users
 from web.api.openapi import document
 from web.context import WebContext
 from web.http.answer import Answer, json_answer
@@ -15,6 +15,7 @@ def routes(context: WebContext) -> list[Route]:
     declared = [
         *login.routes(context),
         *me.routes(context),
+        *oidc.routes(context),
         *roles.routes(context),
         *studies.routes(context),
         *status.routes(context),
