@@ -214,24 +214,29 @@ class _Planner:
         select = self._within_scope(select if self.items is None else select.replace(ALL_ITEMS, self.items))
         matching = f"FROM {tables(query.level, frozenset(self.used))}{_where(self.clauses)}"
         matching_parameters = len(self.conditions.parameters)
-        self.used.update(levels)
         cursor = ("i.series", "i.id") if query.level is Level.IMAGE else (f"{ALIAS[query.level]}.id",)
         way, further = (" DESC", "<") if query.newest_first else ("", ">")
+        order = f"ORDER BY {', '.join(f'{each}{way}' for each in cursor)}"
         clauses = self.clauses
         if query.after is not None:
             after = ", ".join(self.conditions.parameter(number, "bigint") for number in query.after)
             clauses = [*clauses, f"({', '.join(cursor)}) {further} ({after})"]
         # Names, operators and parameter numbers only; LIMIT as a literal, so that plans know how little is
         # wanted.
-        parts = [
-            f"SELECT {select}{', '.join(cursor)}",
-            f"FROM {tables(query.level, frozenset(self.used))}{_where(clauses)}",
-            f"ORDER BY {', '.join(f'{each}{way}' for each in cursor)} LIMIT {int(query.limit)}",
-        ]
+        page = f"{order} LIMIT {int(query.limit)}"
         if query.offset:
-            parts.append(f"OFFSET {self.conditions.parameter(query.offset, 'bigint')}")
+            page += f" OFFSET {self.conditions.parameter(query.offset, 'bigint')}"
+        joined = tables(query.level, frozenset(self.used | levels))
+        columns = f"SELECT {select}{', '.join(cursor)} FROM"
+        if query.newest_first and levels - self.used:
+            # The page first, and only of it what the keys do not ask about.
+            found = tables(query.level, frozenset(self.used))
+            page = " ".join(("SELECT", ", ".join(cursor), "FROM", f"{found}{_where(clauses)}", page))
+            sql = f"{columns} {joined} WHERE ({', '.join(cursor)}) IN ({page}) {order}"
+        else:
+            sql = f"{columns} {joined}{_where(clauses)} {page}"
         return FindPlan(
-            " ".join(parts), self.conditions.parameters, returns, len(cursor), tuple(self.unsupported),
+            sql, self.conditions.parameters, returns, len(cursor), tuple(self.unsupported),
             matching, matching_parameters,
         )  # fmt: skip
 

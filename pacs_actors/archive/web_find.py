@@ -15,6 +15,7 @@ import trio
 from msgspec import Struct, structs
 
 from pacs_actors.archive.catalogue import Catalogue
+from pacs_actors.archive.key_values import has_wildcard, is_universal
 from pacs_actors.archive.matching import FindPlan, FindQuery, plan
 from pacs_actors.archive.progress import IndexProgress, wait_until_indexed
 from protocols.errors import Unavailable
@@ -22,11 +23,17 @@ from protocols.errors import Unavailable
 AT_ONCE: Final = 8
 MOST_WAITING: Final = 256
 WITHIN_S: Final = 20.0
-COUNTED_UP_TO: Final = 10_000
+COUNTED_UP_TO: Final = 1_000
 COUNT_WITHIN_S: Final = 0.25
 DEEP: Final = 1_000
 _REMEMBERED: Final = 256
 _REMEMBERED_S: Final = 60.0
+
+# How many rows a range or a wildcard leaves depends on its value, and a plan for any value may be a hundred times slower.
+# Sequential scans look cheaper than they are: a date costs a regular expression a row.
+_PLAN_ANEW: Final = "SET plan_cache_mode = force_custom_plan; SET enable_seqscan = off"
+_PLAN_AS_EVER: Final = "RESET plan_cache_mode; RESET enable_seqscan"
+_SHARP: Final = (0x0020000D, 0x0020000E, 0x00080018, 0x00100020, 0x00080050)
 
 
 class Found(Struct, frozen=True):
@@ -74,11 +81,19 @@ class WebFind:
             found = plan(structs.replace(base, offset=offset), self.catalogue.custom)
         width = -found.cursor_width
 
+        sharp = _is_sharp(query)
+
         async def unit(connection: asyncpg.Connection) -> tuple[list[asyncpg.Record], int | None]:
-            records = await connection.fetch(found.sql, *found.parameters)
-            if len(records) <= limit:
-                return records, 0
-            return records, await _count(connection, found, offset + limit)
+            if not sharp:
+                await connection.execute(_PLAN_ANEW)
+            try:
+                records = await connection.fetch(found.sql, *found.parameters)
+                if len(records) <= limit:
+                    return records, 0
+                return records, await _count(connection, found, offset + limit)
+            finally:
+                if not sharp:
+                    await connection.execute(_PLAN_AS_EVER)
 
         records, further = await self.catalogue.database.run(unit, within_s=WITHIN_S)
         if len(records) > limit:
@@ -115,6 +130,13 @@ async def _count(connection: asyncpg.Connection, found: FindPlan, behind: int) -
     except TimeoutError:
         return None
     return count
+
+
+def _is_sharp(query: FindQuery) -> bool:
+    """Whether a key narrows the search to a few rows whatever its value is."""
+    return any(
+        not is_universal(key) and not has_wildcard(key) for tag in _SHARP if (key := query.keys.get(tag, ""))
+    )
 
 
 def _hashable(value: object) -> object:
