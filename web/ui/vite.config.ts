@@ -1,7 +1,7 @@
 import { fileURLToPath } from "node:url";
 import react from "@vitejs/plugin-react";
 import { defineConfig } from "vitest/config";
-import { themeCss } from "./dev/themeCss";
+import { themeCss } from "./dev/themeCss.ts";
 
 const backend = process.env["PACS_URL"];
 
@@ -10,7 +10,7 @@ export default defineConfig(async ({ command, isPreview }) => ({
     react(),
     themeCss(),
     ...(command === "serve" && !backend && !process.env["VITEST"]
-      ? [(await import("./dev/mockServer")).mockServer()]
+      ? [(await import("./dev/mockServer.ts")).mockServer()]
       : []),
   ],
   resolve: { alias: { "@": fileURLToPath(new URL("src", import.meta.url)) } },

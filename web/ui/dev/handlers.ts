@@ -2,8 +2,8 @@
 
 import { http, HttpResponse } from "msw";
 import type { Action, AuditEvent, Me, Node, Role, Setting, Share, Study, Tag, Token, User } from "../src/api/types";
-import { detail, instances, studies } from "./data";
-import { nodeStatus } from "./live";
+import { detail, instances, studies } from "./data.ts";
+import { nodeStatus } from "./live.ts";
 
 const ACTIONS: Action[] = [
   "study.search", "study.view", "study.download", "study.store", "study.delete", "study.share", "system.read", "nodes.read", "nodes.write",

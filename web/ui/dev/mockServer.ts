@@ -3,8 +3,8 @@ import type { Duplex } from "node:stream";
 import { getResponse, type RequestHandler } from "msw";
 import type { Connect, Plugin } from "vite";
 import { WebSocketServer, type WebSocket } from "ws";
-import { handlers } from "./handlers";
-import { liveState } from "./live";
+import { handlers } from "./handlers.ts";
+import { liveState } from "./live.ts";
 
 /** The policy that the server sends with the panel: what breaks under it breaks here first. */
 const POLICY =
