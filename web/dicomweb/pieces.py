@@ -18,6 +18,9 @@ from pacs_actors.threads import NativePool
 from protocols.errors import PacsError
 
 CHUNK_BYTES: Final = 1024 * 1024
+# What goes to the connection together; each piece may hold a file open.
+_GROUP_BYTES: Final = 4 * 1024 * 1024
+_GROUP_PIECES: Final = 64
 # Below, reading is cheaper than telling the kernel to send.
 _SMALL_BYTES: Final = 64 * 1024
 # The kernel fetches about so much at once.
@@ -75,14 +78,14 @@ class PieceReader:
         return b"".join([chunk async for chunk in self.chunks(_each(pieces))])
 
     async def chunks(self, pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[bytes, None]:
-        """Bytes, up to 1 MiB and a bit at a time, small pieces joined. raises: ObjectShort, OSError, what ``pieces`` raises"""
+        """Bytes, some MiB at a time, small pieces joined. raises: ObjectShort, OSError, what ``pieces`` raises"""
         async with aclosing(self.groups(pieces)) as groups:
             async for group in groups:
                 read = [piece if isinstance(piece, bytes) else await self._read(piece) for piece in group]
                 yield b"".join(read)
 
     async def groups(self, pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[tuple[Piece, ...], None]:
-        """Pieces to send together, up to 1 MiB and a bit; what they take from files is in the kernel's memory by then.
+        """Pieces to send together, up to 4 MiB and a bit; what they take from files is in the kernel's memory by then.
 
         raises: ObjectShort, OSError, what ``pieces`` raises
         """
@@ -91,14 +94,20 @@ class PieceReader:
         async with aclosing(pieces):
             async for piece in pieces:
                 for part in _parts(piece):
-                    length = length_of((part,))
-                    if held and held_bytes + length > CHUNK_BYTES:
+                    if isinstance(part, bytes):
+                        held.append(part)
+                        held_bytes += len(part)
+                        continue
+                    if part.length <= _SMALL_BYTES:
+                        held.append(await self._read(part))
+                    else:
+                        if not self._is_in_memory(part):
+                            await self._native.run(_read, part.fd, part.offset, part.length)
+                        held.append(part)
+                    held_bytes += part.length
+                    if held_bytes >= _GROUP_BYTES or len(held) >= _GROUP_PIECES:
                         yield tuple(held)
                         held, held_bytes = [], 0
-                    if isinstance(part, FileSpan) and not self._is_in_memory(part):
-                        await self._native.run(_read, part.fd, part.offset, part.length)
-                    held.append(part)
-                    held_bytes += length
         if held:
             yield tuple(held)
 
