@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
 import signal
+import socket
 import time
 import urllib.error
 import urllib.request
@@ -357,6 +359,31 @@ def test_a_killed_pixel_process_costs_one_picture(node: Server, image: Instance)
     deadline = time.monotonic() + WITHIN_S
     while fetch(node, path_of(image, "/rendered?window=7,7")).status != 200:
         assert time.monotonic() < deadline
+
+
+def test_nobody_waits_for_a_picture_whose_client_has_left(node: Server, image: Instance) -> None:
+    """A process that stands still is given up at once then, not at the end of the rendering's deadline."""
+    fetch(node, path_of(image, "/rendered"))
+    stopped = pixel_processes(node)
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    head = f"GET /dicom-web{path_of(image, '/rendered?quality=3')} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+    asked = f"{head}Authorization: Bearer {node.token}\r\n\r\n".encode()
+    deadline = time.monotonic() + 20
+    while not any(is_gone(pid) for pid in stopped):
+        assert time.monotonic() < deadline
+        with socket.create_connection(("127.0.0.1", node.web_port), timeout=1) as client:
+            client.sendall(asked)
+            client.settimeout(0.3)
+            with contextlib.suppress(TimeoutError):
+                client.recv(1)
+    for pid in stopped:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def is_gone(pid: int) -> bool:
+    return not Path(f"/proc/{pid}").exists()
 
 
 def pixel_processes(server: Server) -> list[int]:

@@ -171,7 +171,8 @@ class Rendering:
         if is_known(request, tag):
             return Answer(304, headers)
         await self._objects.viewed(request, instance)
-        image = await self._rendered(instance, stored, look, placeholder=placeholder, keep=keep)
+        render = partial(self._rendered, instance, stored, look, placeholder=placeholder, keep=keep)
+        image = await request.while_there(render)
         extra = (("warning", warning),) if warning else ()
         if image.picture is Picture.HTML:
             extra = (*extra, ("content-security-policy", _DOCUMENT_POLICY))

@@ -43,7 +43,7 @@ class Front:
 
     async def _answer(self, scope: HTTPScope, body: _Body) -> Answer:
         try:
-            request = Request(scope, body.chunks)
+            request = Request(scope, body.chunks, body.gone)
             found = self.table.find(request.method, request.path)
             if found is None:
                 return problem_answer(404)
@@ -80,13 +80,17 @@ class _Body:
             if message.get("body"):
                 yield bytes(message["body"])
 
-    async def watch(self, exchange: trio.CancelScope) -> None:
-        """Ends the exchange when the client leaves, so that nobody reads on for it."""
+    async def gone(self) -> None:
+        """Returns when the client has left; what is left of the body is lost."""
         while True:
             message: Any = await self._receive()
             if message["type"] == "http.disconnect":
-                exchange.cancel()
                 return
+
+    async def watch(self, exchange: trio.CancelScope) -> None:
+        """Ends the exchange when the client leaves, so that nobody reads on for it."""
+        await self.gone()
+        exchange.cancel()
 
 
 def _is_short(answer: Answer) -> bool:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
+import trio
 from hypercorn.typing import HTTPScope
 
 from pacs_actors.people.rights import Principal
-from protocols.errors import Refusal
+from protocols.errors import Refusal, Unavailable
 from protocols.messages.audit import Actor
 
 MAX_QUERY_BYTES = 16384
@@ -59,9 +60,15 @@ class Request:
     root:       public root of this server without a trailing slash, such as ``https://pacs.example:8443``
     principal:  who asks; None on a public route for a stranger
     chunks:     makes the body's iterator; may be used once
+    gone:       returns when the client has left; the body must have been read, or be none
     """
 
-    def __init__(self, scope: HTTPScope, chunks: Callable[[], AsyncIterator[bytes]]) -> None:
+    def __init__(
+        self,
+        scope: HTTPScope,
+        chunks: Callable[[], AsyncIterator[bytes]],
+        gone: Callable[[], Awaitable[None]] = trio.sleep_forever,
+    ) -> None:
         self.scope = scope
         self.method: str = scope.get("method", "GET")  # a websocket's has none
         self.path: str = scope["path"]
@@ -72,7 +79,7 @@ class Request:
         self.address: str = client[0] if client else ""
         self.root = str(scope.get(ROOT) or f"{scope['scheme']}://{self.headers.get('host', '')}")
         self.principal: Principal | None = None
-        self._chunks = chunks
+        self._chunks, self._gone = chunks, gone
 
     @property
     def who(self) -> Principal:
@@ -93,6 +100,20 @@ class Request:
     def chunks(self) -> AsyncIterator[bytes]:
         """The body as it arrives; back-pressure reaches the client. raises: BadRequest if it breaks off"""
         return self._chunks()
+
+    async def while_there(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do some expensive work as long as the client waits for it. raises: Unavailable when it has left"""
+        async with trio.open_nursery(strict_exception_groups=False) as nursery:
+
+            async def watch() -> None:
+                await self._gone()
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(watch)
+            result = await work()
+            nursery.cancel_scope.cancel()
+            return result
+        raise Unavailable("the client has left")
 
     async def body(self, limit_bytes: int = MAX_JSON_BYTES) -> bytes:
         """The whole body. raises: BadRequest (413) if it is larger"""
