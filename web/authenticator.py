@@ -37,6 +37,10 @@ class PeopleAuthenticator:
         """Somebody as they are now; None if they have been shown out. raises: Unavailable"""
         return await self._reception.holds(principal)
 
+    async def denied(self, request: Request, what: str) -> None:
+        """Audit it."""
+        await self._reception.audit.denied(request.actor, what)
+
 
 def cookies(header: str) -> dict[str, str]:
     """Cookie header as name -> value (RFC 6265 section 4.2.1); of two of one name the first."""

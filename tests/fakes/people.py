@@ -13,11 +13,12 @@ ADMINISTRATOR = Principal("admin", frozenset(Action), EVERYTHING, user_id=1, ses
 
 
 class FixedAuthenticator:
-    """known:  by token; strangers: who comes without one, None: nobody"""
+    """known: by token; strangers: who comes without one, None: nobody; refusals: what was denied"""
 
     def __init__(self, strangers: Principal | None = None) -> None:
         self.known: dict[str, Principal] = {TOKEN: ADMINISTRATOR}
         self.strangers = strangers
+        self.refusals: list[str] = []
 
     async def identify(self, request: Request) -> Principal | None:
         given = request.headers.get("authorization")
@@ -27,6 +28,9 @@ class FixedAuthenticator:
         if token not in self.known:
             raise NotRecognised
         return self.known[token]
+
+    async def denied(self, request: Request, what: str) -> None:
+        self.refusals.append(what)
 
     async def holds(self, principal: Principal) -> Principal | None:
         if principal is self.strangers:

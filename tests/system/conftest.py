@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.browser import browser, browser_mark, visit
 from tests.system.server import Server, free_port, running
+
+__all__ = ["browser", "browser_mark", "visit"]
 
 PRIVATE_CLASS = "1.2.826.0.1.3680043.9.7433.9.1"
 
@@ -39,6 +42,13 @@ def node(tmp_path_factory: pytest.TempPathFactory, node_port: int) -> Iterator[S
     options = (f"--dicom.private-storage-classes={PRIVATE_CLASS}", "--dicom.max-find-results=1150")
     nodes = [f"DEST=127.0.0.1:{node_port}", f"GONE=127.0.0.1:{free_port()}"]
     with running(Server(folder / "data", options=options, nodes=nodes)) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def clinic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One server for the tests of people and their rights, who make users, roles and tokens of their own."""
+    with running(Server(tmp_path_factory.mktemp("clinic") / "data", workers=2)) as server:
         yield server
 
 

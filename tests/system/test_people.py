@@ -10,7 +10,6 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -40,13 +39,6 @@ CONTEXTS = {
     "store": (CT, (EXPLICIT_LE,)), "find": (FIND, (IMPLICIT_LE,)), "move": (MOVE, (IMPLICIT_LE,)),
     "get": (GET, (IMPLICIT_LE,)), "commit": (COMMIT, (IMPLICIT_LE,)),
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def clinic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("people")
-    with running(Server(folder / "data", workers=2)) as server:
-        yield server
 
 
 def call(
@@ -135,6 +127,19 @@ def test_a_write_with_a_cookie_must_come_from_our_own_pages(clinic: Server) -> N
     assert browser.ask("PATCH", "/me", {"language": ""}, origin="http://evil.example", **token)[0] == 200
 
 
+def test_what_somebody_has_no_right_to_is_in_the_audit(clinic: Server) -> None:
+    add(clinic, "curious", "registrator")
+    call(clinic, "GET", "/users", token=clinic.login("curious", PASSWORD), expect=403)
+    eventually(
+        lambda: (
+            clinic.sql(
+                "SELECT outcome, details->>'what' FROM audit_events WHERE who = 'curious' AND event = 'denied'"
+            )
+            == ["refused|GET /api/v1/users: This needs the permission people.read."]
+        )
+    )
+
+
 def test_a_logout_takes_the_cookie_away_and_ends_it_on_every_worker(clinic: Server) -> None:
     browser = Browser(clinic)
     browser.login()
@@ -211,7 +216,7 @@ def test_a_user_is_added_changed_and_removed_and_each_step_is_audited(clinic: Se
         lambda: (
             clinic.sql(
                 "SELECT event, details->>'change' FROM audit_events WHERE who = 'admin' AND"
-                " (details->>'user' = 'jane' OR details->>'of' = 'jane') ORDER BY id"
+                " (details->>'user' = 'jane' OR details->>'of' = 'jane') ORDER BY at"
             )
             == [
                 "user_changed|created", "permission_changed|roles", "user_changed|changed", "user_changed|password",

@@ -9,7 +9,6 @@ from __future__ import annotations
 import http.client
 import json
 import re
-from collections.abc import Iterator
 
 import pytest
 from msgspec import Struct
@@ -17,7 +16,7 @@ from msgspec import Struct
 from pacs_actors.people.rights import Action
 from tests.fakes.anything import declared_routes
 from tests.system import peers
-from tests.system.server import Server, running
+from tests.system.server import Server
 from web.api.status import status_routes
 from web.app import create_app
 from web.http.answer import Answer
@@ -45,13 +44,6 @@ class Caller(Struct):
         if access is Access.IN_PERSON:
             return None if self.in_person else 403
         return 403 if isinstance(access, Action) and access not in self.actions else None
-
-
-@pytest.fixture(scope="module")
-def clinic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("matrix")
-    with running(Server(folder / "data", workers=1)) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

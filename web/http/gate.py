@@ -34,6 +34,10 @@ class Authenticator(Protocol):
         """Somebody as they are now; None if their session or token has ended. raises: Unavailable"""
         ...
 
+    async def denied(self, request: Request, what: str) -> None:
+        """Have it audited that whoever asks lacks the right."""
+        ...
+
 
 class Gate:
     def __init__(self, authenticator: Authenticator) -> None:
@@ -47,11 +51,17 @@ class Gate:
         if principal is None:
             raise Unauthorised
         if principal.cookie and request.method not in _READS and not _from_our_page(request):
-            raise Forbidden("This request comes from another site.")
+            raise await self._denied(request, route, "This request comes from another site.")
         if route.access is Access.IN_PERSON and principal.via is not Via.SESSION:
-            raise Forbidden("An API token cannot do this: log in with name and password.")
+            raise await self._denied(
+                request, route, "An API token cannot do this: log in with name and password."
+            )
         if isinstance(route.access, Action) and not principal.may(route.access):
-            raise Forbidden(f"This needs the permission {route.access.value}.")
+            raise await self._denied(request, route, f"This needs the permission {route.access.value}.")
+
+    async def _denied(self, request: Request, route: Route, why: str) -> Forbidden:
+        await self.authenticator.denied(request, f"{route.method} {route.path}: {why}")
+        return Forbidden(why)
 
 
 def _from_our_page(request: Request) -> bool:
