@@ -7,11 +7,15 @@ import json
 import msgspec
 import pytest
 import trio
+import trio.testing
 from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnection
 
 from pacs_actors.people.rights import Action, Principal
 from tests.fakes.people import ADMINISTRATOR, TOKEN
 from tests.web.serving import Site, next_message, site
+from web.http.answer import Answer
+from web.http.request import Request
+from web.http.routes import Access, Route
 from web.live_route import FORBIDDEN, NOT_RECOGNISED
 
 POWERLESS = Principal("nobody", frozenset({Action.SEARCH}), user_id=2, session="session:2")
@@ -102,3 +106,27 @@ async def test_the_status_needs_its_permission_and_health_needs_nobody():
         assert (await here.get("/api/v1/status", f"Authorization: Bearer {TOKEN}")).status == 200
         for path in ("/healthz", "/readyz", "/", "/status", "/status/"):
             assert (await here.get(path)).status == 200
+
+
+async def test_a_refused_request_whose_body_comes_later_leaves_the_connection_open():
+    """As plain clients send it: the head first, then the body."""
+    head = b"POST /api/v1/write HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n"
+    route = Route(
+        method="POST", path="/api/v1/write", access=Access.SIGNED_IN, handler=_nothing, summary="", body=dict
+    )
+    async with site(strangers=None, routes=[route]) as here, await here.connect() as stream:
+        for _ in range(2):
+            await stream.send_all(head)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            await stream.send_all(b"{}")
+            answer = b""
+            with trio.fail_after(5):
+                while b"Log in first" not in answer:
+                    data = await stream.receive_some()
+                    assert data, "closed"
+                    answer += data
+            assert answer.startswith(b"HTTP/1.1 401")
+
+
+async def _nothing(_: Request) -> Answer:
+    return Answer()

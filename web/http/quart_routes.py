@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
+import trio
 from quart import Response, request
 from quart_trio import QuartTrio
 
@@ -15,6 +16,9 @@ from web.http.answer import Answer, of_error, problem_answer
 from web.http.gate import Gate
 from web.http.request import Request
 from web.http.routes import Route
+
+_DRAINED_BYTES: Final = 64 * 1024
+_DRAINED_WITHIN_S: Final = 1.0
 
 
 def add_routes(pages: QuartTrio, routes: Iterable[Route], gate: Gate) -> None:
@@ -37,6 +41,7 @@ async def _serve(route: Route, gate: Gate, **values: str) -> Response:
         answer = await route.handler(ours)
     except PacsError as refusal:
         answer = of_error(refusal)
+        await _drain()
     except Exception as crash:
         logs.error("request_crashed", crash, method=route.method, path=route.path)
         answer = problem_answer(500)
@@ -51,6 +56,16 @@ def response_of(answer: Answer) -> Response:
     if answer.length_bytes is not None and answer.status not in (204, 304):
         response.headers["content-length"] = str(answer.length_bytes)
     return response
+
+
+async def _drain() -> None:
+    """Read what is left of a short body that was refused unread: who sends head and body one after the other would find
+    the connection closed instead of an answer.
+    """
+    if 0 < (request.content_length or 0) <= _DRAINED_BYTES:
+        with trio.move_on_after(_DRAINED_WITHIN_S):
+            async for _ in _chunks():
+                continue
 
 
 async def _chunks() -> AsyncIterator[bytes]:
