@@ -26,7 +26,7 @@ from pacs_actors.dicom.facilities import Facilities
 from pacs_actors.operations import logs
 from pacs_actors.people.rights import Action
 from pacs_actors.rendering.messages import CannotRender, Look, Picture, Viewport, Why
-from pacs_actors.rendering.renderer import Image, Renderer, StoredPixels
+from pacs_actors.rendering.renderer import Image, Renderer, RenderingFailed, StoredPixels
 from pacs_actors.rendering.representative import representative
 from protocols.dataset.transfer_syntax import DEFLATED, EXPLICIT_VR_LITTLE_ENDIAN
 from protocols.dicomweb.accept import MULTIPART, Chosen, NotAcceptable, Offer, negotiate
@@ -242,8 +242,8 @@ class Rendering:
             ) -> None:
                 try:
                     made[place] = await self._rendered(instance, self._stored(instance), look)
-                except NotAcceptable:
-                    return
+                except (NotAcceptable, NotFound, RenderingFailed):
+                    return  # the others are not to be lost with it
 
             async with trio.open_nursery(strict_exception_groups=False) as nursery:
                 for place, (instance, look) in enumerate(looks[start : start + step]):
