@@ -88,10 +88,10 @@ def browser(browser_mark: str) -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip("no Chromium here")
     with sync_playwright() as playwright:
-        with _killed_if_stuck(browser_mark):
+        with killed_if_stuck(browser_mark):
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*SWITCHES, browser_mark])
         yield browser
-        with _killed_if_stuck(browser_mark):
+        with killed_if_stuck(browser_mark):
             browser.close()
 
 
@@ -114,7 +114,7 @@ def visit(browser: Browser, browser_mark: str) -> Iterator[Callable[..., Visit]]
         visited.page.goto(url)
         return visited
 
-    with _killed_if_stuck(browser_mark):
+    with killed_if_stuck(browser_mark):
         yield open_page
         for context in contexts:
             with suppress(PlaywrightError):  # the test has closed it
@@ -122,7 +122,7 @@ def visit(browser: Browser, browser_mark: str) -> Iterator[Callable[..., Visit]]
 
 
 @contextmanager
-def _killed_if_stuck(mark: str) -> Iterator[None]:
+def killed_if_stuck(mark: str) -> Iterator[None]:
     """Not all of Playwright's calls have a deadline; all of them end with the browser."""
     timer = threading.Timer(_LONGEST_TEST_S, _kill, [mark])
     timer.start()
