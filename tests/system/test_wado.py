@@ -94,6 +94,13 @@ def ct(archive: Archive) -> list[Instance]:
     return made
 
 
+@pytest.fixture(scope="module")
+def rle(archive: Archive) -> Instance:
+    one = example("MR_small_RLE.dcm")
+    archive.store(one)
+    return one
+
+
 def image(study: str, series: str, number: int, syntax: str = EXPLICIT, **attributes: Any) -> Instance:
     pixels = secrets.token_bytes(64 * 64 * 2)
     facts: dict[str, Any] = {
@@ -147,9 +154,8 @@ def test_one_instance_is_a_file_for_who_asks_for_one(ct: list[Instance], client:
     assert data_set_of(reply.body) == ct[0].data
 
 
-def test_without_a_syntax_it_is_explicit_vr_little_endian(archive: Archive, client: Client) -> None:
-    one = example("MR_small_RLE.dcm")
-    archive.store(one)
+def test_without_a_syntax_it_is_explicit_vr_little_endian(rle: Instance, client: Client) -> None:
+    one = rle
     original = read(client.get(where(one), "application/dicom; transfer-syntax=*").body)
     assert original.file_meta.TransferSyntaxUID == RLE
     plain = read(client.get(where(one), "application/dicom").body)
@@ -167,10 +173,8 @@ def read_example(name: str) -> Dataset:
 
 
 @pytest.mark.parametrize("anything", [None, "*/*", "text/html,application/xhtml+xml,*/*;q=0.8"])
-def test_who_takes_anything_gets_what_is_stored(
-    archive: Archive, client: Client, anything: str | None
-) -> None:
-    one = next(one for one in archive.stored if one.syntax == RLE)
+def test_who_takes_anything_gets_what_is_stored(rle: Instance, client: Client, anything: str | None) -> None:
+    one = rle
     (part,) = client.get(where(one), anything).parts
     assert part.content_type == f"application/dicom; transfer-syntax={RLE}"
     assert data_set_of(part.body) == one.data
@@ -277,8 +281,8 @@ def test_a_list_of_frames_that_is_none_is_refused(ct: list[Instance], client: Cl
     assert client.get(f"{where(ct[0])}/frames/{frames}", VIEWER).status in (400, 404, 431)
 
 
-def test_compressed_frames_are_given_uncompressed_when_asked(archive: Archive, client: Client) -> None:
-    one = next(one for one in archive.stored if one.syntax == RLE and is_image(one))
+def test_compressed_frames_are_given_uncompressed_when_asked(rle: Instance, client: Client) -> None:
+    one = rle
     stored = client.get(f"{where(one)}/frames/1", VIEWER)
     assert stored.parts[0].content_type == f"image/dicom-rle; transfer-syntax={RLE}"
     for accept in (OCTETS, f"{OCTETS}; transfer-syntax={EXPLICIT}"):
@@ -289,6 +293,21 @@ def test_compressed_frames_are_given_uncompressed_when_asked(archive: Archive, c
     by_name = client.get(f"{where(one)}/frames/1", 'multipart/related; type="image/dicom-rle"')
     assert by_name.parts == stored.parts
     assert client.get(f"{where(one)}/frames/1", 'multipart/related; type="image/jpeg"').status == 406
+
+
+def test_frames_are_given_compressed_when_asked(archive: Archive, client: Client) -> None:
+    one = example("MR_small.dcm")
+    archive.store(one)
+    path = f"{where(one)}/frames/1"
+    for accept, kind in (
+        (f"{OCTETS}; transfer-syntax={J2K}", "image/jp2"), ('multipart/related; type="image/jp2"', "image/jp2"),
+        (f'multipart/related; type="image/dicom-rle"; transfer-syntax={RLE}', "image/dicom-rle"),
+    ):  # fmt: skip
+        (part,) = client.get(path, accept).parts
+        assert part.content_type.startswith(f"{kind}; transfer-syntax=1.2.840.10008.1.2.")
+    whole = read(client.get(where(one), f"application/dicom; transfer-syntax={RLE}").body)
+    (frame,) = generate_frames(whole.PixelData, number_of_frames=1)
+    assert frame == part.body
 
 
 def test_frames_of_bits_begin_with_a_byte(archive: Archive, client: Client) -> None:
@@ -533,8 +552,8 @@ def uri(one: Instance, **more: str) -> dict[str, str]:
     }
 
 
-def test_wado_uri_gives_a_file(archive: Archive, client: Client) -> None:
-    one = next(one for one in archive.stored if one.syntax == RLE)
+def test_wado_uri_gives_a_file(rle: Instance, client: Client) -> None:
+    one = rle
     plain = client.get("/wado", query=uri(one, contentType="application/dicom"))
     assert plain.content_type == f"application/dicom; transfer-syntax={EXPLICIT}"
     assert read(plain.body).SOPInstanceUID == one.uid

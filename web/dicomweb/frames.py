@@ -13,11 +13,16 @@ from pacs_actors.archive.frame_index import FrameIndex, NoFrames, index_object, 
 from pacs_actors.archive.web_locate import ServedInstance
 from pacs_actors.people.rights import Action
 from pacs_actors.threads import NativePool
-from protocols.dataset.transfer_syntax import DEFLATED, EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN
+from protocols.dataset.transfer_syntax import (
+    DEFLATED,
+    EXPLICIT_VR_BIG_ENDIAN,
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    IMPLICIT_VR_LITTLE_ENDIAN,
+)
 from protocols.dicomweb.accept import AS_STORED, MULTIPART, Chosen, Offer
 from protocols.dicomweb.multipart import MultipartWriter
 from web.dicomweb.instances import PATH
-from web.dicomweb.objects import WebObjects, chosen_for, given_syntax, multipart_writer
+from web.dicomweb.objects import WebObjects, chosen_for, given_syntax, given_syntaxes, multipart_writer
 from web.dicomweb.pieces import FileSpan, Piece
 from web.http.answer import Answer
 from web.http.request import BadRequest, Request
@@ -42,6 +47,11 @@ _MEDIA_TYPES: Final = {
 }
 # Frames cannot be cut out of a deflated data set, and nobody takes them with their bytes swapped.
 _NOT_CUT: Final = DEFLATED | {EXPLICIT_VR_BIG_ENDIAN}
+_NATIVE: Final = DEFLATED | {
+    EXPLICIT_VR_BIG_ENDIAN,
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    IMPLICIT_VR_LITTLE_ENDIAN,
+}
 _MOST_NUMBERS: Final = 2_000_000
 
 
@@ -147,8 +157,10 @@ class Frames:
     async def _opened(self, instance: ServedInstance, chosen: Chosen) -> tuple[Opened, str]:
         """The object to cut frames from, and the transfer syntax of the frames."""
         stored, asked = instance.transfer_syntax_uid, chosen.syntax
-        if not asked and (chosen.offer.part or chosen.offer.name) != OCTETS:
-            asked = AS_STORED  # the media type is that of the stored frames
+        kind = chosen.offer.part or chosen.offer.name
+        if kind != OCTETS and asked in ("", AS_STORED):
+            # Named by the media type alone: as it is stored if that is its type, else in the first syntax of that type.
+            asked = AS_STORED if media_type_of(stored) == kind else min(chosen.offer.syntaxes or {stored})
         if asked == AS_STORED and stored in _NOT_CUT:
             asked = EXPLICIT_VR_LITTLE_ENDIAN
         syntax = given_syntax(asked, stored)
@@ -196,17 +208,19 @@ def frame_list(request: Request) -> list[int]:
 
 
 def _is_native(stored: str) -> bool:
-    return stored in ("1.2.840.10008.1.2", EXPLICIT_VR_LITTLE_ENDIAN)
+    return stored in (IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN)
 
 
 @lru_cache(maxsize=256)
 def _offers(stored: str, *, single: bool) -> tuple[Offer, ...]:
-    kind, syntaxes = media_type_of(stored), frozenset({stored, EXPLICIT_VR_LITTLE_ENDIAN})
-    offers = [Offer(MULTIPART, OCTETS, syntaxes)]
-    if kind != OCTETS:
-        offers.append(Offer(MULTIPART, kind, frozenset({stored})))
-    if single:
-        offers.append(Offer(OCTETS, "", syntaxes))
+    compressed = given_syntaxes(stored) - _NATIVE
+    by_kind = {OCTETS: frozenset({*compressed, stored, EXPLICIT_VR_LITTLE_ENDIAN})}
+    # What it is stored in goes first: who names its media type and no syntax takes that.
+    for syntax in (stored, *sorted(compressed)):
+        kind = media_type_of(syntax)
         if kind != OCTETS:
-            offers.append(Offer(kind, "", frozenset({stored})))
+            by_kind[kind] = by_kind.get(kind, frozenset()) | {syntax}
+    offers = [Offer(MULTIPART, kind, syntaxes) for kind, syntaxes in by_kind.items()]
+    if single:
+        offers += [Offer(kind, "", syntaxes) for kind, syntaxes in by_kind.items()]
     return tuple(offers)
