@@ -6,7 +6,7 @@ import zlib
 from typing import Final
 
 from pacs_actors.threads import NativePool
-from protocols.dicomweb.accept import NotAcceptable, Offer, negotiate
+from protocols.dicomweb.accept import Offer, negotiate
 from web.http.answer import DICOM_JSON, Answer
 from web.http.request import Request
 
@@ -49,6 +49,3 @@ async def json_body(
 
 def gzipped(body: bytes) -> bytes:
     return zlib.compress(body, _QUICK, wbits=GZIP_FORMAT)
-
-
-__all__ = ["GZIP_FORMAT", "VARY", "NotAcceptable", "gzipped", "json_body", "json_type", "takes_gzip"]
