@@ -20,7 +20,13 @@ export default defineConfig(async ({ command, isPreview }) => ({
     target: "es2022",
     sourcemap: false,
     assetsInlineLimit: 0, // nothing as data: addresses, which the page's policy forbids
-    chunkSizeWarningLimit: 900,
+    chunkSizeWarningLimit: 1000,
+    rolldownOptions: {
+      // Else every icon that two pages share is a request of its own.
+      output: {
+        advancedChunks: { groups: [{ name: "vendor", test: /node_modules\/(?!.*echarts|.*zrender|.*dayjs\/locale)/ }] },
+      },
+    },
   },
   server: {
     host: "127.0.0.1",

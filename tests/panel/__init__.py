@@ -1,0 +1,1 @@
+"""The panel in Chromium, on a real server."""
