@@ -60,7 +60,8 @@ class AccessTokens:
     def __init__(self, credentials: Credentials, *, lifetime_s: float, key_s: float) -> None:
         self._credentials, self.lifetime_s, self._key_s = credentials, lifetime_s, key_s
         self._keys: dict[str, _Key] = {}
-        self._reload_at = -float("inf")
+        self._reloading = trio.Lock()
+        self._loaded_at = -float("inf")
 
     async def issue(self, user_id: int, session: int) -> str:
         """raises: Unavailable"""
@@ -116,11 +117,14 @@ class AccessTokens:
         raise Misuse("there is no key to sign with")
 
     async def _reloaded(self, kid: str) -> _Key | None:
-        """A key that another worker has made; forged key names cost one look a second at most."""
-        now = trio.current_time()
-        if now >= self._reload_at:
-            self._reload_at = now + _RELOAD_EVERY_S
-            self._take(await self._credentials.signing_keys())
+        """A key that another worker has made. All who ask meanwhile share one look, and forged names cost one a second at most."""
+        asked_at = trio.current_time()
+        async with self._reloading:
+            if self._loaded_at < asked_at:
+                await trio.sleep_until(self._loaded_at + _RELOAD_EVERY_S)
+                began_at = trio.current_time()
+                self._take(await self._credentials.signing_keys())
+                self._loaded_at = began_at
         return self._keys.get(kid)
 
     def _take(self, keys: list[SigningKey]) -> None:
