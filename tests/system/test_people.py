@@ -185,6 +185,18 @@ def test_a_login_that_is_none_is_refused_without_a_trace_of_code(clinic: Server,
     connection.close()
 
 
+def test_a_body_that_is_too_large_or_too_deep_is_refused(clinic: Server) -> None:
+    for body, status in (
+        (b'"' + b"x" * 70_000 + b'"', 413),
+        (b"[" * 50_000, 400),
+        (b'{"username":"\\ud800"}', 400),
+    ):
+        connection = http.client.HTTPConnection("127.0.0.1", clinic.web_port, timeout=10)
+        connection.request("POST", "/api/v1/login", body, {"content-type": "application/json"})
+        assert connection.getresponse().status == status, body[:20]
+        connection.close()
+
+
 def test_refresh_tokens_are_used_once(clinic: Server) -> None:
     login = call(clinic, "POST", "/login", {"username": "admin", "password": ADMIN_PASSWORD})
     renewed = call(clinic, "POST", "/refresh", {"refresh_token": login["refresh_token"]}, token="")

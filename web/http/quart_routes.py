@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
 import trio
 from quart import Response, request
 from quart_trio import QuartTrio
+from werkzeug.exceptions import HTTPException
 
 from pacs_actors.operations import logs
 from protocols.errors import PacsError
 from web.http.answer import Answer, of_error, problem_answer
 from web.http.gate import Gate
-from web.http.request import Request
+from web.http.request import BadRequest, Request
 from web.http.routes import Route
 
 _DRAINED_BYTES: Final = 64 * 1024
@@ -63,12 +65,16 @@ async def _drain() -> None:
     the connection closed instead of an answer.
     """
     if 0 < (request.content_length or 0) <= _DRAINED_BYTES:
-        with trio.move_on_after(_DRAINED_WITHIN_S):
+        with trio.move_on_after(_DRAINED_WITHIN_S), suppress(BadRequest):
             async for _ in _chunks():
                 continue
 
 
 async def _chunks() -> AsyncIterator[bytes]:
+    """raises: BadRequest when there is too much of it (413), or it does not come in time (408)"""
     body: Any = request.body
-    async for chunk in body:
-        yield chunk
+    try:
+        async for chunk in body:
+            yield chunk
+    except HTTPException as error:
+        raise BadRequest(error.description or "The body cannot be read.", error.code or 400) from None
