@@ -174,6 +174,9 @@ def _node(at: str, node: NodeSettings) -> Iterator[str]:
         if right not in RIGHTS:
             yield f"{at}.rights[{position}]: expected one of {', '.join(RIGHTS)}, not {right!r}"
     yield from _uids(f"{at}.transfer_syntaxes", node.transfer_syntaxes)
+    for position, rule in enumerate(node.scope.rules if node.scope is not None else ()):
+        if rule.empty:
+            yield f"{at}.scope.rules[{position}]: a rule needs at least one list"
 
 
 def _uids(path: str, uids: tuple[str, ...]) -> Iterator[str]:

@@ -108,6 +108,8 @@ def _kind(annotation: Any) -> str:
         return "list of text"
     if bare is bool:
         return "true or false"
+    if isinstance(bare, type) and issubclass(bare, Struct):
+        return "table"
     low, high = _bounds(_metas(annotation))
     word = {int: "integer", float: "number", str: "text"}[bare]
     if bare is str or not (low or high):

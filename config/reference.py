@@ -7,7 +7,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from msgspec import Struct, structs
+
 from config.keys import SECRETS, Key, node_keys, section_description, sections
+from config.scope import NodeScope, ScopeRule
 
 FOLDER: Final = Path(__file__).resolve().parent
 _EXAMPLES: Final = {  # of what has no default
@@ -32,6 +35,7 @@ _EXAMPLES: Final = {  # of what has no default
     "nodes.port": 104,
     "nodes.destinations": ("MODALITY1",),
     "nodes.certificate_name": "modality1.example",
+    "nodes.scope": NodeScope(rules=(ScopeRule(modalities=("CT",), institutions=("North Clinic",)),)),
 }
 
 _INTRODUCTION: Final = """\
@@ -71,7 +75,11 @@ def sample() -> str:
 
 
 def toml_value(value: Any) -> str:
-    """A TOML literal of a setting's value (text, bool, int, float, tuple of text)."""
+    """A TOML literal of a setting's value (text, bool, int, float, tuple, Struct of such: without its defaults)."""
+    if isinstance(value, Struct):
+        given = (field for field in structs.fields(value) if getattr(value, field.name) != field.default)
+        written = ", ".join(f"{field.name} = {toml_value(getattr(value, field.name))}" for field in given)
+        return f"{{ {written} }}" if written else "{}"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, tuple):

@@ -10,6 +10,8 @@ from typing import Annotated
 
 from msgspec import Meta, Struct, field
 
+from config.scope import NodeScope
+
 Port = Annotated[int, Meta(ge=0, le=65535)]
 AeTitle = Annotated[str, Meta(min_length=1, max_length=16, pattern=r"^[ !-\[\]-~]*[!-\[\]-~][ !-\[\]-~]*$")]
 
@@ -91,6 +93,13 @@ class NodeSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     ] = ()
     certificate_name: Annotated[
         str | None, Meta(description="With mutual TLS: the name its certificate must carry.")
+    ] = None
+    scope: Annotated[
+        NodeScope | None,
+        Meta(
+            description="The studies it may find, retrieve and have committed: those that meet one of its rules, as roles"
+            " have them; none: all."
+        ),
     ] = None
 
 

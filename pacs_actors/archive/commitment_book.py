@@ -12,15 +12,22 @@ import asyncpg
 import msgspec
 from msgspec import Struct
 
+from pacs_actors.archive.criteria import Conditions
+from pacs_actors.archive.scope import EVERYTHING, StudyScope, scope_clause
 from pacs_actors.database import Database
 from protocols.dimse.commitment import CommitmentRequest, CommitmentResult, Reference
 
 _REFERENCES = msgspec.json.Decoder(tuple[Reference, ...])
+_SCOPE = msgspec.json.Decoder(StudyScope)
 _RESULT = msgspec.json.Decoder(CommitmentResult)
 
 
 class DueRequest(Struct, frozen=True):
-    """A request to check or to report. result: None until it was checked."""
+    """A request to check or to report.
+
+    result: None until it was checked
+    scope:  the studies that whoever asked may see
+    """
 
     number: int
     transaction_uid: str
@@ -28,6 +35,7 @@ class DueRequest(Struct, frozen=True):
     references: tuple[Reference, ...]
     attempts: int
     result: CommitmentResult | None
+    scope: StudyScope = EVERYTHING
 
 
 class StoredInstance(Struct, frozen=True):
@@ -40,17 +48,20 @@ class CommitmentBook:
     def __init__(self, database: Database) -> None:
         self.database = database
 
-    async def write(self, requester: str, request: CommitmentRequest) -> int:
+    async def write(self, requester: str, request: CommitmentRequest, scope: StudyScope) -> int:
         """Keep a request before it is answered; its number. The same transaction again is due again, as if it were new."""
+        kept = None if scope.everything else msgspec.json.encode(scope).decode()
 
         async def unit(connection: asyncpg.Connection) -> int:
             number: int = await connection.fetchval(
-                "INSERT INTO commitment_requests AS r (transaction_uid, requester, references_asked) VALUES ($1, $2, $3) "
+                "INSERT INTO commitment_requests AS r (transaction_uid, requester, references_asked, scope) "
+                "VALUES ($1, $2, $3, $4::jsonb) "
                 "ON CONFLICT (requester, transaction_uid) DO UPDATE SET references_asked = excluded.references_asked, "
-                "state = 'received', attempts = 0, next_attempt_at = now(), result = NULL RETURNING r.id",
+                "scope = excluded.scope, state = 'received', attempts = 0, next_attempt_at = now(), result = NULL RETURNING r.id",
                 request.transaction_uid,
                 requester,
                 msgspec.json.encode(request.references).decode(),
+                kept,
             )
             return number
 
@@ -65,7 +76,8 @@ class CommitmentBook:
                 "next_attempt_at = now() + make_interval(secs => $2) FROM (SELECT id FROM commitment_requests "
                 "WHERE state IN ('received', 'checked') AND next_attempt_at <= now() ORDER BY next_attempt_at LIMIT $1 "
                 "FOR UPDATE SKIP LOCKED) due WHERE r.id = due.id "
-                "RETURNING r.id, r.transaction_uid, r.requester, r.references_asked::text, r.attempts - 1, r.result::text",
+                "RETURNING r.id, r.transaction_uid, r.requester, r.references_asked::text, r.attempts - 1, r.result::text, "
+                "r.scope::text",
                 most,
                 lease_s,
             )
@@ -79,6 +91,7 @@ class CommitmentBook:
                 _REFERENCES.decode(row[3]),
                 row[4],
                 _RESULT.decode(row[5]) if row[5] is not None else None,
+                EVERYTHING if row[6] is None else _SCOPE.decode(row[6]),
             )
             for row in await self.database.run(unit)
         ]
@@ -102,14 +115,21 @@ class CommitmentBook:
             given_up,
         )
 
-    async def stored(self, sop_instance_uids: Sequence[str]) -> dict[str, StoredInstance]:
-        """What the index knows of these instances."""
+    async def stored(self, sop_instance_uids: Sequence[str], scope: StudyScope) -> dict[str, StoredInstance]:
+        """What the index knows of these instances, as far as they are within the scope."""
+        conditions = Conditions()
+        clause = f"i.sop_instance_uid = ANY ({conditions.parameter(list(sop_instance_uids), 'text[]')})"
+        seen = scope_clause(scope, conditions.parameter)
+        if seen is not None:
+            clause += (
+                " AND EXISTS (SELECT FROM series e JOIN studies s ON s.id = e.study"
+                f" WHERE e.id = i.series AND {seen})"
+            )
 
         async def unit(connection: asyncpg.Connection) -> list[Any]:
             rows: list[Any] = await connection.fetch(
-                "SELECT sop_instance_uid, sop_class_uid, object_key, size_bytes FROM instances "
-                "WHERE sop_instance_uid = ANY($1::text[])",
-                list(sop_instance_uids),
+                f"SELECT i.sop_instance_uid, i.sop_class_uid, i.object_key, i.size_bytes FROM instances i WHERE {clause}",  # noqa: S608
+                *conditions.parameters,
             )
             return rows
 

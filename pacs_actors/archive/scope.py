@@ -1,6 +1,7 @@
 """Which studies of the archive somebody may see. Pure; ``scope_clause`` puts it into SQL.
 
-A scope is a union of rules; within a rule every list that is not empty must be met. An empty scope sees nothing.
+A scope is a union of rules; within a rule every list that is not empty must be met. An empty scope sees nothing. Two scopes
+that both count, such as those of an AE and of the user behind it, are one scope ``within`` the other.
 """
 
 from __future__ import annotations
@@ -8,52 +9,38 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
+from config.scope import NodeScope, ScopeRule
 from protocols.dataset.names import fold
 
-
-class ScopeRule(Struct, frozen=True, forbid_unknown_fields=True):
-    """Studies that meet every list that is not empty. A rule without any is met by none.
-
-    modalities:            one of ModalitiesInStudy
-    sources:               AE title (or user) that sent the first instance of one of its series
-    institutions:          Institution Name of one of its series
-    departments:           Institutional Department Name of one of its series
-    referring_physicians:  Referring Physician's Name, a component group of it, folded as the index folds names
-    studies:               Study Instance UIDs, for explicit shares
-    """
-
-    modalities: tuple[str, ...] = ()
-    sources: tuple[str, ...] = ()
-    institutions: tuple[str, ...] = ()
-    departments: tuple[str, ...] = ()
-    referring_physicians: tuple[str, ...] = ()
-    studies: tuple[str, ...] = ()
-
-    @property
-    def empty(self) -> bool:
-        return not any(
-            (
-                self.modalities,
-                self.sources,
-                self.institutions,
-                self.departments,
-                self.referring_physicians,
-                self.studies,
-            )
-        )
+__all__ = ["EVERYTHING", "NOTHING", "ScopeRule", "StudyScope", "both", "scope_clause", "scope_of_node"]
 
 
 class StudyScope(Struct, frozen=True):
-    """everything: no rule limits it."""
+    """everything: no rule limits it, and nothing else either. within: the study must be in this scope as well"""
 
     everything: bool = False
     rules: tuple[ScopeRule, ...] = ()
+    within: StudyScope | None = None
 
 
 EVERYTHING: Final = StudyScope(everything=True)
 NOTHING: Final = StudyScope()
+
+
+def both(one: StudyScope, other: StudyScope) -> StudyScope:
+    """The studies that are in both."""
+    if one.everything or one == other:
+        return other
+    if other.everything:
+        return one
+    return structs.replace(one, within=other if one.within is None else both(one.within, other))
+
+
+def scope_of_node(scope: NodeScope | None) -> StudyScope:
+    """What a known AE sees; None: nothing is said about it, so everything."""
+    return EVERYTHING if scope is None or scope.everything else StudyScope(rules=scope.rules)
 
 
 def scope_clause(scope: StudyScope, parameter: Callable[[object, str], str]) -> str | None:
@@ -64,7 +51,10 @@ def scope_clause(scope: StudyScope, parameter: Callable[[object, str], str]) -> 
     if scope.everything:
         return None
     rules = [_rule(rule, parameter) for rule in scope.rules if not rule.empty]
-    return f"({' OR '.join(rules)})" if rules else "false"
+    clause = f"({' OR '.join(rules)})" if rules else "false"
+    if scope.within is not None and (outer := scope_clause(scope.within, parameter)) is not None:
+        return f"({clause} AND {outer})"
+    return clause
 
 
 def _rule(rule: ScopeRule, parameter: Callable[[object, str], str]) -> str:

@@ -14,7 +14,7 @@ from typing import Final
 from msgspec import Struct
 
 from config.settings import NodeSettings
-from pacs_actors.archive.scope import EVERYTHING, StudyScope
+from pacs_actors.archive.scope import EVERYTHING, StudyScope, scope_of_node
 
 
 class Right(Enum):
@@ -33,6 +33,7 @@ class KnownAe(Struct, frozen=True):
 
     networks:      where it may call from; empty: it is only a destination
     destinations:  AE titles it may move to; None: any known
+    scope:         the studies that it sees
     """
 
     ae_title: str
@@ -44,6 +45,7 @@ class KnownAe(Struct, frozen=True):
     destinations: frozenset[str] | None = None
     transfer_syntaxes: tuple[str, ...] = ()
     certificate_name: str | None = None
+    scope: StudyScope = EVERYTHING
 
 
 class Grant(Struct, frozen=True):
@@ -104,7 +106,7 @@ class AccessPolicy(Struct, frozen=True):
             peer = peer.ipv4_mapped
         node = self.known.get(calling)
         if node is not None and _comes_from(peer, node) and _shows(certificate_names, node):
-            return Grant(node.rights, node.destinations, node.transfer_syntaxes)
+            return Grant(node.rights, node.destinations, node.transfer_syntaxes, node.scope)
         if self.promiscuous:
             return _OPEN
         if node is None and peer.is_loopback:
@@ -147,6 +149,7 @@ def known_ae(node: NodeSettings) -> KnownAe:
         None if node.destinations is None else frozenset(node.destinations),
         node.transfer_syntaxes,
         node.certificate_name,
+        scope_of_node(node.scope),
     )
 
 

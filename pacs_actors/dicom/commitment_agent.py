@@ -15,6 +15,7 @@ from msgspec import Struct
 from pacs_actors.archive.commitment_book import CommitmentBook, DueRequest
 from pacs_actors.archive.objects.keys import ObjectMissing
 from pacs_actors.archive.progress import wait_until_indexed
+from pacs_actors.archive.scope import StudyScope
 from pacs_actors.dicom.association import Association
 from pacs_actors.dicom.client_association import Timeouts, abort, open_link, release
 from pacs_actors.dicom.client_proposals import NETWORK_SYNTAXES, Proposal
@@ -96,7 +97,7 @@ class CommitmentAgent:
         try:
             result = request.result
             if result is None:
-                result = await self._check(request.references)
+                result = await self._check(request.references, request.scope)
                 await self.book.checked(request.number, result)
             with trio.move_on_after(_REPORT_WITHIN_S) as patience:
                 await self._report(request, result)
@@ -129,12 +130,15 @@ class CommitmentAgent:
             pass  # its lease runs out, and it is due again
 
     # -- check ------------------------------------------------------------------------------------------------------------------
-    async def _check(self, references: tuple[Reference, ...]) -> CommitmentResult:
-        """What of it is durable here: in the index, under the class it was named with, and as an object of the right size."""
+    async def _check(self, references: tuple[Reference, ...], scope: StudyScope) -> CommitmentResult:
+        """What of it is durable here: in the index, under the class it was named with, and as an object of the right size.
+
+        What is outside of the scope is answered as if it were not there.
+        """
         facilities = self.facilities
         if not await wait_until_indexed(facilities.progress, within_s=facilities.settings.index.catch_up_s):
             raise Unavailable("the index has not caught up")
-        found = await self.book.stored([one.sop_instance_uid for one in references])
+        found = await self.book.stored([one.sop_instance_uid for one in references], scope)
         committed: list[Reference] = []
         failed: list[Failure] = []
         for one in references:

@@ -10,6 +10,7 @@ from typing import Final
 
 from msgspec import Struct, structs
 
+from pacs_actors.archive.scope import both
 from pacs_actors.dicom.access import Grant, Right, Turned
 from pacs_actors.people.reception import Reception
 from pacs_actors.people.rights import Action, Principal
@@ -39,11 +40,12 @@ class Identified(Struct, frozen=True):
     principal: Principal | None = None
 
     def limit(self, grant: Grant) -> Grant:
-        """What is left of what the peer may do, when it is this user who does it."""
+        """What is left of what the peer may do and see, when it is this user who does it."""
         if self.principal is None:
             return grant
         rights = frozenset(right for right in grant.rights if self.principal.may(_NEEDED[right]))
-        return structs.replace(grant, rights=rights, scope=self.principal.scope, user=self.principal.name)
+        scope = both(grant.scope, self.principal.scope)
+        return structs.replace(grant, rights=rights, scope=scope, user=self.principal.name)
 
 
 class Identities:

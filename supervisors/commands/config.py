@@ -81,7 +81,7 @@ def _as_json(loaded: Loaded) -> dict[str, Any]:
         for section in sections()
     }
     found["nodes"] = [
-        msgspec.structs.asdict(node) | {"from": loaded.origins[f"nodes[{number}]"]}
+        msgspec.to_builtins(node) | {"from": loaded.origins[f"nodes[{number}]"]}
         for number, node in enumerate(loaded.settings.nodes)
     ]
     return found

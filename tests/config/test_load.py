@@ -127,6 +127,11 @@ def test_text_becomes_the_type_of_the_setting(
         ),
         ("[[nodes]]\nae_title='A'\nhost=' '\nport=1", "nodes[0].host: expected a host name"),
         (
+            "[[nodes]]\nae_title='A'\nhost='h'\nport=1\nscope={rules=[{}]}",
+            "nodes[0].scope.rules[0]: a rule needs",
+        ),
+        ("[[nodes]]\nae_title='A'\nhost='h'\nport=1\nscope={ruels=[]}", "nodes[0].scope: expected"),
+        (
             "[[nodes]]\nae_title='A'\nhost='h'\nport=1\nrights=['delete']",
             "nodes[0].rights[0]: expected one of store",
         ),

@@ -38,7 +38,9 @@ async def serve(association: Association, incoming: Incoming) -> None:
         return
     try:
         request = await facilities.native.run(decode_request, data, context.transfer_syntax)
-        number = await facilities.commitments.book.write(association.calling_ae, request)
+        number = await facilities.commitments.book.write(
+            association.calling_ae, request, association.grant.scope
+        )
     except InvalidArgument as error:
         await association.respond(incoming, error.dimse_status, comment=str(error))
         return

@@ -11,7 +11,7 @@ import trio
 from config.settings import DatabaseSettings
 from pacs_actors.archive.catalogue import Catalogue, FindPage
 from pacs_actors.archive.matching import FindQuery, Root
-from pacs_actors.archive.scope import EVERYTHING, NOTHING, ScopeRule, StudyScope
+from pacs_actors.archive.scope import EVERYTHING, NOTHING, ScopeRule, StudyScope, both
 from pacs_actors.database import Database
 from protocols.dataset.attributes import INDEXED, Level
 from protocols.dataset.identifier import Identifier
@@ -94,8 +94,31 @@ async def test_every_list_of_a_rule_must_be_met(archive: str) -> None:
 
 
 async def test_one_rule_of_several_is_enough(archive: str) -> None:
-    both = (ScopeRule(studies=("1.2.3.4",)), ScopeRule(modalities=("MR",), institutions=("South",)))
-    assert await studies(archive, *both) == {1, 3, 4}
+    rules = (ScopeRule(studies=("1.2.3.4",)), ScopeRule(modalities=("MR",), institutions=("South",)))
+    assert await studies(archive, *rules) == {1, 3, 4}
+
+
+async def test_two_scopes_show_what_both_show(archive: str) -> None:
+    ct, south = (
+        StudyScope(rules=(rule,))
+        for rule in (ScopeRule(modalities=("CT",)), ScopeRule(institutions=("South",)))
+    )
+    house = StudyScope(rules=(ScopeRule(referring_physicians=("House^Gregory",)),))
+    for scope, seen in (
+        (both(ct, south), {1, 2}),
+        (both(south, ct), {1, 2}),
+        (both(both(ct, south), house), {1}),
+        (both(house, both(ct, south)), {1}),
+        (both(ct, EVERYTHING), {1, 2, 4}),
+        (both(EVERYTHING, ct), {1, 2, 4}),
+        (both(ct, ct), {1, 2, 4}),
+        (both(EVERYTHING, EVERYTHING), {1, 2, 3, 4}),
+        (both(NOTHING, EVERYTHING), set()),
+        (both(EVERYTHING, NOTHING), set()),
+        (both(ct, NOTHING), set()),
+    ):
+        page = await ask(archive, Level.STUDY, scope, "StudyInstanceUID")
+        assert {int(row[0].rsplit(".", 1)[1]) for row in page.rows} == seen, scope
 
 
 async def test_an_empty_rule_shows_nothing_and_hides_nothing(archive: str) -> None:

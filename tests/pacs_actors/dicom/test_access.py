@@ -10,7 +10,9 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
+from config.scope import NodeScope, ScopeRule
 from config.settings import DicomSettings, NodeSettings, Settings
+from pacs_actors.archive.scope import EVERYTHING, NOTHING, StudyScope, both
 from pacs_actors.dicom.access import (
     ALL_RIGHTS,
     CALLED_UNKNOWN,
@@ -23,6 +25,8 @@ from pacs_actors.dicom.access import (
     policy,
 )
 from pacs_actors.dicom.access_book import AccessBook
+from pacs_actors.dicom.identity import Identified
+from pacs_actors.people.rights import Action, Principal, Via
 from protocols.errors import Unavailable
 
 
@@ -123,6 +127,23 @@ def test_rights_and_destinations_are_the_nodes() -> None:
     anywhere = Grant(ALL_RIGHTS, None)
     assert anywhere.allows_destination("THREE")
     assert not Grant(ALL_RIGHTS, frozenset()).allows_destination("ONE")
+
+
+def test_a_node_sees_what_its_scope_says_and_its_user_no_more_than_both() -> None:
+    ct, north = ScopeRule(modalities=("CT",)), ScopeRule(institutions=("North",))
+    user = StudyScope(rules=(north,))
+    for scope, alone, with_user in (
+        (None, EVERYTHING, user),
+        (NodeScope(everything=True), EVERYTHING, user),
+        (NodeScope(), NOTHING, both(NOTHING, user)),
+        (NodeScope(rules=(ct,)), StudyScope(rules=(ct,)), StudyScope(rules=(ct,), within=user)),
+    ):
+        grant = rules(node(scope=scope)).admit("MODALITY", "PACS", "192.0.2.10", None)
+        assert isinstance(grant, Grant)
+        assert grant.scope == alone
+        somebody = Principal("nurse", frozenset({Action.SEARCH}), user, Via.DIMSE, 7)
+        limited = Identified(principal=somebody).limit(grant)
+        assert (limited.scope, limited.rights, limited.user) == (with_user, {Right.FIND}, "nurse")
 
 
 def test_only_known_aes_are_destinations() -> None:
