@@ -57,6 +57,7 @@ class IngestWriter:
             scanned.study_instance_uid,
             scanned.values.get(PATIENT_ID, ""),
             stored.digest,
+            scanned.series_instance_uid,
         )
 
 
@@ -72,4 +73,6 @@ def check_instance(
         raise DataSetMismatch("the data set has another SOP Instance UID than the command")
     if scanned.sop_class_uid != order.sop_class_uid:
         raise DataSetMismatch("the data set has another SOP Class UID than the command")
+    if order.study_instance_uid not in ("", scanned.study_instance_uid):
+        raise DataSetMismatch("the instance is not of the study that it was sent to")
     return scanned

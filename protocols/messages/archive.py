@@ -15,12 +15,14 @@ class Stored(Message, frozen=True):
     study_instance_uid: str
     patient_id: str
     digest: bytes
+    series_instance_uid: str = ""
 
 
 class StoreObject(Ask[Stored], frozen=True):
     """Make a received object durable and hand it to the indexer.
 
     staged:  the object-store's Staging that holds the received bytes (a reference; the bytes stay where they are)
+    study_instance_uid:  the study that it has to be of; "": of any
     """
 
     staged: Any
@@ -29,6 +31,7 @@ class StoreObject(Ask[Stored], frozen=True):
     transfer_syntax_uid: str
     source: str
     address: str
+    study_instance_uid: str = ""
 
 
 class IndexInstance(Message, frozen=True):

@@ -9,6 +9,7 @@ from web.dicomweb.frames import Frames
 from web.dicomweb.objects import WebObjects
 from web.dicomweb.paths import PREFIX
 from web.dicomweb.rendering import Rendering
+from web.dicomweb.store import Store
 from web.http.routes import Route
 
 __all__ = ["PREFIX", "routes"]
@@ -27,6 +28,7 @@ def routes(context: WebContext) -> list[Route]:
         *frames.routes(),
         *BulkData(objects, frames).routes(),
         *rendering.routes(),
+        *Store(context).routes(),
         *wado_uri.routes(objects, rendering.of_uri),
     ]
     return [*served, *capabilities.routes(served)]
