@@ -20,9 +20,9 @@ STUDY, SERIES = "1.2.3.1", "1.2.3.1.1"
 
 @pytest.fixture
 def locator(catalogue: Catalogue) -> WebLocator:
-    page = NodePage.create(1)
-    progress = IndexProgress(NodePage(page.fd, 1, slot=0), lambda: 1)
-    return WebLocator(catalogue, progress, catch_up_s=5)
+    page = NodePage(NodePage.create(1).fd, 1, slot=0)
+    page.set_recovered()
+    return WebLocator(catalogue, IndexProgress(page, lambda: 1), catch_up_s=5)
 
 
 def uid(number: int, series: str = SERIES) -> str:
