@@ -122,9 +122,9 @@ def visit(browser: Browser, browser_mark: str) -> Iterator[Callable[..., Visit]]
 
 
 @contextmanager
-def killed_if_stuck(mark: str) -> Iterator[None]:
+def killed_if_stuck(mark: str, within_s: float = _LONGEST_TEST_S) -> Iterator[None]:
     """Not all of Playwright's calls have a deadline; all of them end with the browser."""
-    timer = threading.Timer(_LONGEST_TEST_S, _kill, [mark])
+    timer = threading.Timer(within_s, _kill, [mark])
     timer.start()
     try:
         yield

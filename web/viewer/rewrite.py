@@ -50,6 +50,8 @@ MENDS: Final = (
         "} = ConceptNameCodeSequence;\n  const isChildFirstNode",
         "} = ConceptNameCodeSequence ?? {};\n  const isChildFirstNode",
     ),
+    # Without values an attribute has no Value (PS3.18 F.2.5); without this such a study is "not available".
+    ("i < ModalitiesInStudy.Value.length;", "i < (ModalitiesInStudy.Value ?? []).length;"),
 )
 
 
