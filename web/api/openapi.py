@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib import metadata
 from typing import Any, Final
 
 import msgspec
 
 from pacs_actors.people.rights import Action
-from web.http.routes import Access, Route
+from web.http.routes import Access, Parameter, Route
 
 _VALUE: Final = re.compile(r"\{([a-z_]+)\}")
 _REF: Final = "#/components/schemas/{name}"
+_UID: Final = {"type": "string", "pattern": "^[0-9.]{1,64}$", "maxLength": 64}
+_NUMBER: Final = {"type": "integer", "minimum": 1, "maximum": 2**31 - 1}
+# What stands in the path by these names; of others nothing is known but that they are not empty.
+_VALUES: Final[Mapping[str, Mapping[str, Any]]] = {
+    "study": _UID,
+    "series": _UID,
+    "instance": _UID,
+    "user_id": _NUMBER,
+    "token_id": _NUMBER,
+    "search_id": _NUMBER,
+    "patient": _NUMBER,
+    "ae_title": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,16}$"},
+    "key": {"type": "string", "pattern": "^[a-z]+\\.[a-z_]+$"},
+}
+_PLAIN: Final = {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"}
 _PROBLEM: Final = {
     "type": "object",
     "required": ["type", "title", "status"],
@@ -74,16 +89,17 @@ def _key(kind: Any) -> str:
 def _operation(route: Route, of_kind: dict[str, Any]) -> dict[str, Any]:
     names = _VALUE.findall(route.path)
     parameters: list[dict[str, Any]] = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
-        for name in names
+        {"name": name, "in": "path", "required": True, "schema": _VALUES.get(name, _PLAIN)} for name in names
     ]
-    parameters += [
-        {"name": name, "in": "query", "description": text, "schema": {"type": "string"}}
-        for name, text in route.query.items()
-    ]
+    parameters += [_query_parameter(name, told) for name, told in route.query.items()]
     done: dict[str, Any] = {"description": "Done"}
+    content: dict[str, Any] = {media: {} for media in route.media}
+    if "format" in route.query:
+        content["text/csv"] = {}
     if route.answer is not None:
-        done["content"] = {"application/json": {"schema": of_kind[_key(route.answer)]}}
+        content["application/json"] = {"schema": of_kind[_key(route.answer)]}
+    if content:
+        done["content"] = content
     operation: dict[str, Any] = {
         "operationId": _operation_id(route),
         "summary": route.summary,
@@ -101,6 +117,13 @@ def _operation(route: Route, of_kind: dict[str, Any]) -> dict[str, Any]:
     elif isinstance(route.access, Action):
         operation["description"] = f"Needs the permission `{route.access.value}`."
     return operation
+
+
+def _query_parameter(name: str, told: str | Parameter) -> dict[str, Any]:
+    given = Parameter(told) if isinstance(told, str) else told
+    schema = {"type": "array", "items": given.schema} if given.repeated else dict(given.schema)
+    parameter = {"name": name, "in": "query", "description": given.description, "schema": schema}
+    return parameter if given.example is None else {**parameter, "example": given.example}
 
 
 def _operation_id(route: Route) -> str:

@@ -12,6 +12,7 @@ import msgspec
 
 from web.http.answer import Answer
 from web.http.request import BadRequest, Request
+from web.http.routes import Parameter
 
 DEFAULT_ROWS: Final = 50
 MOST_ROWS: Final = 500
@@ -19,12 +20,27 @@ _MAX_CURSOR: Final = 4096
 # A cell that begins like this is a formula to a spreadsheet.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
-PAGE_QUERY: Final[Mapping[str, str]] = {
-    "limit": f"Rows of a page, 1 to {MOST_ROWS}; {DEFAULT_ROWS} if not said",
-    "cursor": "`next` of the page before",
-    "sort": "Column to sort by; with - before it, descending",
-    "format": "csv for a table to download instead of JSON; so does Accept: text/csv",
+PAGE_QUERY: Final[Mapping[str, Parameter]] = {
+    "limit": Parameter(
+        f"Rows of a page, 1 to {MOST_ROWS}; {DEFAULT_ROWS} if not said",
+        {"type": "integer", "minimum": 1, "maximum": MOST_ROWS},
+        10,
+    ),
+    "cursor": Parameter("`next` of the page before", {"type": "string", "maxLength": _MAX_CURSOR}),
+    "sort": Parameter("Column to sort by; with - before it, descending"),
+    "format": Parameter(
+        "csv for a table to download instead of JSON; so does Accept: text/csv",
+        {"type": "string", "enum": ["json", "csv"]},
+    ),
 }
+
+
+def page_query(columns: Iterable[str], *, without: Iterable[str] = ()) -> Mapping[str, Parameter]:
+    """The parameters of a list that can be sorted by these columns."""
+    ways = [way for column in columns for way in (column, f"-{column}")]
+    sort = Parameter(PAGE_QUERY["sort"].description, {"type": "string", "enum": ways})
+    asked = {**PAGE_QUERY, "sort": sort}
+    return {name: parameter for name, parameter in asked.items() if name not in without}
 
 
 def limit_of(request: Request) -> int:

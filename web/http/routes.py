@@ -28,6 +28,15 @@ class Access(Enum):
     IN_PERSON = "anyone who has logged in, but no API token"
 
 
+class Parameter(Struct, frozen=True):
+    """A query parameter. schema: what it may be, as JSON Schema; repeated: it may come several times"""
+
+    description: str
+    schema: Mapping[str, Any] = {"type": "string"}
+    example: str | int | None = None
+    repeated: bool = False
+
+
 class Route(Struct, frozen=True, kw_only=True):
     """One method on one path.
 
@@ -37,6 +46,7 @@ class Route(Struct, frozen=True, kw_only=True):
     summary:  one line for the API's description
     body:     shape of the JSON body; none: no body, or one of another kind
     answer:   shape of the JSON answer
+    media:    media types of an answer that has no shape, and of other forms of one that has
     query:    name -> description of query parameters
     objects:  the path names a study or something in it, so the study's scope counts as well
     """
@@ -49,7 +59,8 @@ class Route(Struct, frozen=True, kw_only=True):
     body: Any = None
     answer: Any = None
     status: int = 200
-    query: Mapping[str, str] = {}
+    media: tuple[str, ...] = ()
+    query: Mapping[str, str | Parameter] = {}
     objects: bool = False
     tag: str = ""
 
