@@ -24,7 +24,7 @@ export default defineConfig(async ({ command, isPreview }) => ({
     rolldownOptions: {
       // Else every icon that two pages share is a request of its own.
       output: {
-        advancedChunks: { groups: [{ name: "vendor", test: /node_modules\/(?!.*echarts|.*zrender|.*dayjs\/locale)/ }] },
+        codeSplitting: { groups: [{ name: "vendor", test: /node_modules\/(?!.*echarts|.*zrender|.*dayjs\/locale)/ }] },
       },
     },
   },

@@ -29,7 +29,7 @@ const dark: MantineColorsTuple = [
 
 export const theme = createTheme({
   primaryColor: "reading",
-  primaryShade: { light: 7, dark: 6 },
+  primaryShade: 7,
   autoContrast: true,
   luminanceThreshold: 0.32,
   colors: { reading, dark },
@@ -43,8 +43,9 @@ export const theme = createTheme({
     sizes: { h1: { fontSize: "1.25rem" }, h2: { fontSize: "1.0625rem" }, h3: { fontSize: "0.9375rem" } },
   },
   components: {
-    Modal: { defaultProps: { lockScroll: false, centered: true } },
-    Drawer: { defaultProps: { lockScroll: false } },
+    // A dialog's heading is a header element, but no banner of the page.
+    Modal: { defaultProps: { lockScroll: false, centered: true, attributes: { header: { role: "none" } } } },
+    Drawer: { defaultProps: { lockScroll: false, attributes: { header: { role: "none" } } } },
     Tooltip: { defaultProps: { openDelay: 350, withArrow: true } },
     Menu: { defaultProps: { shadow: "md", withinPortal: true } },
     Table: { defaultProps: { verticalSpacing: 6 } },

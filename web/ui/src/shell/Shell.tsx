@@ -56,7 +56,7 @@ export function Shell() {
         <button type="button" className="find" onClick={openPalette}>
           <IconSearch size={15} aria-hidden />
           <span>{t("palette.open")}</span>
-          <kbd>Ctrl K</kbd>
+          <kbd aria-hidden>Ctrl K</kbd>
         </button>
         <div className="bar-end">
           <ConnectionBadge />

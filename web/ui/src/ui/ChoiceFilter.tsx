@@ -36,7 +36,7 @@ export function ChoiceFilter({ label, value, choices, onChange, single = false }
         <button
           type="button"
           className="filter-button"
-          aria-label={shown ? `${label}: ${shown}` : label}
+          aria-label={`${label}: ${shown || t("any")}`}
           aria-haspopup="dialog"
           aria-expanded={open}
           data-set={chosen.length > 0 || undefined}

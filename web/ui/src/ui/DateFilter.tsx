@@ -42,7 +42,7 @@ export function DateFilter({ label, value, onChange, presets = true }: Props) {
         <button
           type="button"
           className="filter-button"
-          aria-label={shown ? `${label}: ${shown}` : label}
+          aria-label={`${label}: ${shown || t("any")}`}
           aria-haspopup="dialog"
           aria-expanded={open}
           data-set={value !== "" || undefined}

@@ -9,6 +9,8 @@ import { apiQuery, type StudySearch } from "@/lib/search";
 const PAGE = 100;
 /** While a modality sends, news comes many times a second; the list is compared at most this often. */
 const COMPARE_EVERY_MS = 2_000;
+/** Where no news comes, as behind a proxy that lets no websocket through. */
+const ASK_EVERY_MS = 10_000;
 const uid = (study: Study) => study.study_instance_uid;
 
 /** The studies of a search, page by page, and how many have arrived since it was shown. */
@@ -82,6 +84,13 @@ export function useStudies(search: StudySearch) {
     }, COMPARE_EVERY_MS);
     return () => clearTimeout(timer);
   }, [n, compare]);
+
+  const silent = n === 0;
+  useEffect(() => {
+    if (!silent) return;
+    const timer = setInterval(() => void compare(), ASK_EVERY_MS);
+    return () => clearInterval(timer);
+  }, [silent, compare]);
 
   /** Brings in what has arrived; the studies that are new. */
   const showFresh = useCallback(async () => {

@@ -11,10 +11,8 @@ export function Associations({ workers }: { workers: readonly WorkerStatus[] }) 
     worker.associations.map((one, at) => ({ ...one, key: `${worker.slot} ${at}` })),
   );
   return (
-    <section aria-labelledby="associations">
-      <h2 id="associations" className="section-title">
-        {t("system.associations")}
-      </h2>
+    <section>
+      <h2 className="section-title">{t("system.associations")}</h2>
       {open.length === 0 ? (
         <div className="card">
           <Empty icon={<IconPlugConnected size={30} stroke={1.3} />} title={t("system.no_associations")} />
