@@ -203,6 +203,9 @@ class PeopleSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     api_token_most_s: Annotated[int, Meta(ge=3600, description="Longest life of an API token, seconds.")] = (
         31536000
     )
+    share_most_s: Annotated[
+        int, Meta(ge=60, le=31536000, description="Longest life of a share link, seconds.")
+    ] = 7776000
     oidc_issuer: Annotated[
         str | None, Meta(description="OpenID Connect provider, as it names itself; none: no such login.")
     ] = None

@@ -57,6 +57,7 @@ from pacs_actors.people.oidc_desk import OidcDesk
 from pacs_actors.people.password_hasher import PasswordHasher
 from pacs_actors.people.people_keeper import PeopleKeeper
 from pacs_actors.people.reception import Reception
+from pacs_actors.people.share_desk import ShareDesk
 from protocols.errors import Unavailable
 from protocols.messages.archive import IndexMessage, IngestMessage
 from supervisors.audit_branch import AuditBranch
@@ -144,6 +145,7 @@ class WorkerTree:
         self.auditing = AuditBranch(self.orders, database)
         audit = self.auditing.audit
         self.people = Reception(settings.people, database, hasher, audit)
+        self.shares = ShareDesk(self.people, database)
         access = AccessBook(settings, ledger)
         facilities = Facilities(
             settings, page, store, catalogue, progress, audit, self.ingest, self.queries,
@@ -204,7 +206,7 @@ class WorkerTree:
             Child("recovery reader", recovery.run),
             Child("access book", access.run),
             self.responding,
-            Child("people keeper", PeopleKeeper(self.people).run),
+            Child("people keeper", PeopleKeeper(self.people, self.shares.shares).run),
             Child("commitment agent", facilities.commitments.run),
         )
         self.board.root = self.root
@@ -222,9 +224,9 @@ class WorkerTree:
 
     async def _serve_web(self, *, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
         oidc = OidcDesk(self.people) if self.settings.people.oidc_issuer else None
-        context = WebContext(self.settings, self.facilities, self.board, self.people, oidc)
+        context = WebContext(self.settings, self.facilities, self.board, self.people, self.shares, oidc)
         app = create_app(
-            self.board, self.settings.web, PeopleAuthenticator(self.people),
+            self.board, self.settings.web, PeopleAuthenticator(self.people, self.shares),
             hot=dicomweb.routes(context), api=api.routes(context),
         )  # fmt: skip
         await Server(app, self.orders.web_fd, self.settings.web, self.web_ends).run(task_status=task_status)

@@ -8,6 +8,7 @@ from config.settings import Settings
 from pacs_actors.dicom.facilities import Facilities
 from pacs_actors.people.oidc_desk import OidcDesk
 from pacs_actors.people.reception import Reception
+from pacs_actors.people.share_desk import ShareDesk
 from web.status import StatusSource
 
 
@@ -15,6 +16,7 @@ class WebContext(Struct, frozen=True):
     """archive: what associations have as well: object store, catalogue, ingest mailbox, audit, access policy, transcoder.
 
     people:  who everybody is
+    shares:  links that open a study
     oidc:    logins at an identity provider; None: there is none
     """
 
@@ -22,4 +24,5 @@ class WebContext(Struct, frozen=True):
     archive: Facilities
     status: StatusSource
     people: Reception
+    shares: ShareDesk
     oidc: OidcDesk | None = None

@@ -195,15 +195,15 @@ class Reception:
     async def of_bearer(self, token: str) -> Principal:
         """Whose access token or API token this is. raises: NotRecognised, Unavailable"""
         if tickets.looks_like(token, tickets.API_TOKEN):
-            return await self._recall(token, lambda: self._of_api_token(token))
-        return await self._recall(token, lambda: self._of_access_token(token))
+            return await self.recall(token, lambda: self._of_api_token(token))
+        return await self.recall(token, lambda: self._of_access_token(token))
 
     async def of_cookie(self, secret: str) -> Principal | None:
         """Whose session cookie this is; None if the session has ended. raises: Unavailable"""
         if not tickets.looks_like(secret, tickets.SESSION):
             return None
         try:
-            return await self._recall(secret, lambda: self._of_session(secret))
+            return await self.recall(secret, lambda: self._of_session(secret))
         except NotRecognised:
             return None
 
@@ -229,9 +229,14 @@ class Reception:
         """Ask the database about everybody again: somebody's rights are others now."""
         self._known.clear()
 
-    async def _recall(
+    async def recall(
         self, credential: str, find: Callable[[], Awaitable[tuple[Principal, float]]]
     ) -> Principal:
+        """Whose credential this is, asked of ``find`` every few seconds.
+
+        find:   the principal, and for how many seconds the credential lasts; raises NotRecognised
+        raises: NotRecognised, Unavailable
+        """
         now = trio.current_time()
         known = self._known.get(credential)
         if known is not None and now < min(known.asked_at + REMEMBERED_S, known.expires_at):

@@ -12,6 +12,8 @@ from typing import Final
 SESSION: Final = "ses_"
 REFRESH: Final = "ref_"
 API_TOKEN: Final = "pat_"  # noqa: S105 - how such a token begins
+SHARE: Final = "lnk_"
+SHARE_SESSION: Final = "shs_"
 _BYTES: Final = 32
 _LENGTH: Final = 4 + 43
 

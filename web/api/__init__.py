@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from web.api import login, me, oidc, roles, status, studies, tokens, users
+from web import share_pages
+from web.api import login, me, oidc, roles, shares, status, studies, tokens, users
 from web.api.openapi import document
 from web.context import WebContext
 from web.http.answer import Answer, json_answer
@@ -17,6 +18,8 @@ def routes(context: WebContext) -> list[Route]:
         *me.routes(context),
         *oidc.routes(context),
         *roles.routes(context),
+        *shares.routes(context),
+        *share_pages.routes(context),
         *studies.routes(context),
         *status.routes(context),
         *tokens.routes(context),

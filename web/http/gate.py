@@ -52,6 +52,8 @@ class Gate:
             raise Unauthorised
         if principal.cookie and request.method not in _READS and not _from_our_page(request):
             raise await self._denied(request, route, "This request comes from another site.")
+        if isinstance(route.access, Access) and principal.via is Via.SHARE:
+            raise Unauthorised  # a link is no login
         if route.access is Access.IN_PERSON and principal.via is not Via.SESSION:
             raise await self._denied(
                 request, route, "An API token cannot do this: log in with name and password."

@@ -111,4 +111,4 @@ async def context(postgres: Server, migrated: str, tmp_path: Path) -> AsyncItera
         archive = SimpleNamespace(
             catalogue=Catalogue(database), progress=CaughtUp(), native=native, audit=Told(), store=None
         )
-        yield WebContext(settings, cast(Any, archive), cast(Any, None), cast(Any, None))
+        yield WebContext(settings, cast(Any, archive), *[cast(Any, None)] * 3)
