@@ -91,7 +91,7 @@ def _operation(route: Route, of_kind: dict[str, Any]) -> dict[str, Any]:
     parameters: list[dict[str, Any]] = [
         {"name": name, "in": "path", "required": True, "schema": _VALUES.get(name, _PLAIN)} for name in names
     ]
-    parameters += [_query_parameter(name, told) for name, told in route.query.items()]
+    parameters += [_query_parameter(name, told) for name, told in route.parameters.items()]
     done: dict[str, Any] = {"description": "Done"}
     content: dict[str, Any] = {media: {} for media in route.media}
     if "format" in route.query:
@@ -119,8 +119,7 @@ def _operation(route: Route, of_kind: dict[str, Any]) -> dict[str, Any]:
     return operation
 
 
-def _query_parameter(name: str, told: str | Parameter) -> dict[str, Any]:
-    given = Parameter(told) if isinstance(told, str) else told
+def _query_parameter(name: str, given: Parameter) -> dict[str, Any]:
     schema = {"type": "array", "items": given.schema} if given.repeated else dict(given.schema)
     parameter = {"name": name, "in": "query", "description": given.description, "schema": schema}
     return parameter if given.example is None else {**parameter, "example": given.example}

@@ -53,7 +53,7 @@ def described(served: Sequence[Route], base: str) -> dict[str, object]:
                     "method": route.method,
                     "summary": route.summary,
                     "service": route.tag,
-                    "parameters": dict(route.query),
+                    "parameters": {name: told.description for name, told in route.parameters.items()},
                 }
                 for route in methods
             ],
@@ -82,8 +82,8 @@ def wadl(served: Sequence[Route], base: str) -> bytes:
             lines.append(f"<doc>{escape(route.summary)}</doc>")
             lines.append("<request>")
             lines += [
-                f'<param name={quoteattr(name)} style="query" type="xsd:string"><doc>{escape(meaning)}</doc></param>'
-                for name, meaning in route.query.items()
+                f'<param name={quoteattr(name)} style="query" type="xsd:string"><doc>{escape(told.description)}</doc></param>'
+                for name, told in route.parameters.items()
             ]
             lines.append("</request></method>")
         lines.append("</resource>")

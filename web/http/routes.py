@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from enum import Enum
 from typing import Any, Final
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from pacs_actors.people.rights import Action
 from web.http.answer import Answer
@@ -32,7 +32,7 @@ class Parameter(Struct, frozen=True):
     """A query parameter. schema: what it may be, as JSON Schema; repeated: it may come several times"""
 
     description: str
-    schema: Mapping[str, Any] = {"type": "string"}
+    schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"})
     example: str | int | None = None
     repeated: bool = False
 
@@ -63,6 +63,14 @@ class Route(Struct, frozen=True, kw_only=True):
     query: Mapping[str, str | Parameter] = {}
     objects: bool = False
     tag: str = ""
+
+    @property
+    def parameters(self) -> dict[str, Parameter]:
+        """``query``, each told in full."""
+        return {
+            name: told if isinstance(told, Parameter) else Parameter(told)
+            for name, told in self.query.items()
+        }
 
     def __post_init__(self) -> None:
         if not isinstance(self.access, Action | Access):
