@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -50,11 +50,12 @@ def default_workers() -> int:
 class Node:
     """One server: ports, PostgreSQL, workers.
 
+    origins: where each setting was written
     raises ConfigError when a port is taken, the data folder is in use or cannot be written
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+    def __init__(self, settings: Settings, origins: Mapping[str, str] | None = None) -> None:
+        self.settings, self.origins = settings, dict(origins or {})
         self.data = Path(settings.server.data).resolve()
         self.workers = settings.server.workers or default_workers()
         self.limit = RestartLimit(settings.server.restart_crashes, settings.server.restart_window_s)
@@ -157,6 +158,7 @@ class Node:
             self.dsn,
             self.owner_dsn,
             self.admin_password,
+            self.origins,
         )
         self.page.set_state(DOWN, slot)
         # Popen from this thread, not trio's: a worker is tied to the life of the thread that starts it.
@@ -257,12 +259,12 @@ def own_data_folder(data: Path, *, wait_s: float = _LOCK_WAIT_S) -> Iterator[int
         os.close(fd)
 
 
-def serve(settings: Settings) -> int:
+def serve(settings: Settings, origins: Mapping[str, str] | None = None) -> int:
     """Run a node until SIGTERM or SIGINT; its exit code, 1 when a worker falls too often."""
     logs.configure(settings.server.log_level, "parent")
     code = 1
     try:
-        code = trio.run(Node(settings).run)
+        code = trio.run(Node(settings, origins).run)
     except* ConfigError as group:
         raise _innermost(group) from None
     except* RestartsExhausted as group:

@@ -5,7 +5,7 @@ The pipe stays open: its end tells the worker that the parent is gone.
 
 from __future__ import annotations
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from config.settings import Settings
 
@@ -15,6 +15,7 @@ class WorkerOrders(Struct, frozen=True):
 
     dsn:             the database, as the role that works in it
     owner_dsn:       the same as the role that owns the tables, to migrate them; "": that is the role of ``dsn``
+    origins:         where each setting was written, as ``config.load`` has it
     admin_password:  of the first administrator; None: one is generated. The repr shows none of these
     """
 
@@ -28,6 +29,7 @@ class WorkerOrders(Struct, frozen=True):
     dsn: str
     owner_dsn: str = ""
     admin_password: str | None = None
+    origins: dict[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"WorkerOrders(slot={self.slot})"

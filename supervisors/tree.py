@@ -4,6 +4,7 @@
     ├── ingest writers     one for one; serve one mailbox
     ├── edge               one for one: DICOM listener, DICOM TLS listener, web
     ├── status reporter
+    ├── settings book
     ├── schema keeper      returns when the database has our schema; what stands below waits for it
     ├── auditor            beside it, in the first worker: anchor keeper, syslog sender
     ├── indexer
@@ -27,6 +28,7 @@ from typing import TypeVar
 import msgspec
 import trio
 
+from config.settings import Settings
 from pacs_actors import migrations
 from pacs_actors.archive.catalogue import Catalogue
 from pacs_actors.archive.commitment_book import CommitmentBook
@@ -58,6 +60,7 @@ from pacs_actors.people.password_hasher import PasswordHasher
 from pacs_actors.people.people_keeper import PeopleKeeper
 from pacs_actors.people.reception import Reception
 from pacs_actors.people.share_desk import ShareDesk
+from pacs_actors.settings_book import SettingsBook
 from protocols.errors import Unavailable
 from protocols.messages.archive import IndexMessage, IngestMessage
 from supervisors.audit_branch import AuditBranch
@@ -146,6 +149,8 @@ class WorkerTree:
         audit = self.auditing.audit
         self.people = Reception(settings.people, database, hasher, audit)
         self.shares = ShareDesk(self.people, database)
+        self.book = SettingsBook(settings, self.orders.origins, database)
+        self.book.listen(self._use_settings)
         access = AccessBook(settings, ledger)
         facilities = Facilities(
             settings, page, store, catalogue, progress, audit, self.ingest, self.queries,
@@ -199,6 +204,7 @@ class WorkerTree:
             self.writers,
             self.edge,
             Child("status reporter", self.board.run),
+            Child("settings book", self.book.run),
             Child("schema keeper", self._keep_schema),
             self.auditor,
             *self.auditing.beside(),
@@ -222,9 +228,15 @@ class WorkerTree:
             self.page.set_state(ACCEPTING)
         task_status.started()
 
+    def _use_settings(self, settings: Settings) -> None:
+        """Hand on those in force to whoever does not look them up at the moment of their use."""
+        logs.set_level(settings.server.log_level)
+        self.facilities.settings = settings
+        self.people.use(settings.people)
+
     async def _serve_web(self, *, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
         oidc = OidcDesk(self.people) if self.settings.people.oidc_issuer else None
-        context = WebContext(self.settings, self.facilities, self.board, self.people, self.shares, oidc)
+        context = WebContext(self.settings, self.facilities, self.board, self.people, self.shares, self.book, oidc)
         app = create_app(
             self.board, self.settings.web, PeopleAuthenticator(self.people, self.shares),
             hot=dicomweb.routes(context), api=api.routes(context),

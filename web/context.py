@@ -9,6 +9,7 @@ from pacs_actors.dicom.facilities import Facilities
 from pacs_actors.people.oidc_desk import OidcDesk
 from pacs_actors.people.reception import Reception
 from pacs_actors.people.share_desk import ShareDesk
+from pacs_actors.settings_book import SettingsBook
 from web.status import StatusSource
 
 
@@ -17,6 +18,7 @@ class WebContext(Struct, frozen=True):
 
     people:  who everybody is
     shares:  links that open a study
+    book:    the settings in force, and changes of them
     oidc:    logins at an identity provider; None: there is none
     """
 
@@ -25,4 +27,5 @@ class WebContext(Struct, frozen=True):
     status: StatusSource
     people: Reception
     shares: ShareDesk
+    book: SettingsBook
     oidc: OidcDesk | None = None

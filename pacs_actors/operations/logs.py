@@ -45,6 +45,11 @@ def configure(level: str, who: str) -> None:
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
+def set_level(level: str) -> None:
+    """From now on."""
+    logging.getLogger().setLevel(level.upper())
+
+
 def event(name: str, /, **facts: Any) -> None:
     _LOGGER.info(name, extra={"facts": facts})
 

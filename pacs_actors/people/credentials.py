@@ -58,7 +58,11 @@ class SigningKey(Struct, frozen=True):
 
 class Credentials:
     def __init__(self, database: Database, *, idle_s: float) -> None:
-        self.database, self._idle = database, timedelta(seconds=idle_s)
+        self.database, self.idle_s = database, idle_s
+
+    @property
+    def _idle(self) -> timedelta:
+        return timedelta(seconds=self.idle_s)
 
     # -- sessions ---------------------------------------------------------------------------------------------------------------
     async def open_session(

@@ -84,6 +84,12 @@ class Reception:
         )
         self._known: dict[str, _Known] = {}
 
+    def use(self, settings: PeopleSettings) -> None:
+        """From now on; what is open keeps the end that it was given."""
+        self.settings = settings
+        self.credentials.idle_s = settings.session_idle_s
+        self.access_tokens.lifetime_s = settings.access_token_s
+
     # -- in and out -------------------------------------------------------------------------------------------------------------
     async def check_password(self, username: str, password: str, address: str, via: str = "session") -> User:
         """Whose name and password these are.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from supervisors.options import Commands, add_settings_options, settings_from
+from supervisors.options import Commands, add_settings_options, loaded_from
 
 
 def register(commands: Commands) -> None:
@@ -19,7 +19,7 @@ def register(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    settings = settings_from(arguments)
+    loaded = loaded_from(arguments)
     from supervisors.node import serve
 
-    return serve(settings)
+    return serve(loaded.settings, loaded.origins)

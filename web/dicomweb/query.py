@@ -83,7 +83,7 @@ def routes(context: WebContext) -> list[Route]:
 class Searches:
     def __init__(self, context: WebContext) -> None:
         archive, settings = context.archive, context.settings
-        self._most, self._none_is_204 = settings.web.max_query_results, settings.web.no_matches_204
+        self._archive, self._none_is_204 = archive, settings.web.no_matches_204
         self._native, self._audit = archive.native, archive.audit
         self._custom = archive.catalogue.custom
         self._find = WebFind(archive.catalogue, archive.progress, catch_up_s=settings.index.catch_up_s)
@@ -93,7 +93,8 @@ class Searches:
         path = _path(request)
         search = parse_search(level, request.query, path=path, custom=self._custom)
         tags = returned(search, path, self._custom)
-        limit = self._most if search.limit is None else min(search.limit, self._most)
+        most = self._archive.settings.web.max_query_results
+        limit = most if search.limit is None else min(search.limit, most)
         query = FindQuery(
             root=Root.STUDY, level=level, keys=search.keys, sequences=search.sequences, returns=tags,
             relational=True, fuzzy=search.fuzzy, scope=request.who.scope, newest_first=not path,
