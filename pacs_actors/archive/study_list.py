@@ -79,6 +79,7 @@ class StudyFilter(Struct, frozen=True, kw_only=True):
 
     study_date, patient_birth_date:  a day or a range, as DICOM writes them
     anything:  in a name, Patient ID, accession number, description or Study Instance UID
+    patient:   id of their row
     received:  from (included) and to (not included)
     sort:      a key of SORTS
     after:     sort value and id that the page before ended with
@@ -96,6 +97,7 @@ class StudyFilter(Struct, frozen=True, kw_only=True):
     patient_birth_date: str = ""
     study_instance_uid: str = ""
     modalities: tuple[str, ...] = ()
+    patient: int | None = None
     received: tuple[datetime | None, datetime | None] = (None, None)
     anything: str = ""
     sort: str = "received_at"
@@ -208,6 +210,8 @@ def _clauses(asked: StudyFilter, conditions: Conditions) -> list[str]:
         clauses.append(f"p.patient_sex = {conditions.parameter(asked.patient_sex)}")
     if asked.modalities:
         clauses.append(f"s.modalities_in_study && {conditions.parameter(list(asked.modalities), 'text[]')}")
+    if asked.patient is not None:
+        clauses.append(f"s.patient = {conditions.parameter(asked.patient, 'bigint')}")
     if asked.study_instance_uid:
         clauses.append(f"s.study_instance_uid = {conditions.parameter(asked.study_instance_uid)}")
     for column, day in (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -13,11 +14,20 @@ from pacs_actors.archive.study_list import SORTS, ListedStudy, StudyFilter, Stud
 from pacs_actors.people.rights import Action
 from protocols.errors import Unavailable
 from protocols.uid_names import name_of
-from web.api.paging import PAGE_QUERY, csv_answer, cursor_of, cursor_text, limit_of, sort_of, wants_csv
+from web.api.paging import (
+    PAGE_QUERY,
+    csv_answer,
+    cursor_of,
+    cursor_text,
+    limit_of,
+    page_query,
+    sort_of,
+    wants_csv,
+)
 from web.context import WebContext
 from web.http.answer import Answer, json_answer
 from web.http.request import BadRequest, NotFound, Request
-from web.http.routes import Route
+from web.http.routes import Parameter, Route
 
 _TEXTS: Final = {
     "patient_name": "Any component group, whatever case and accents",
@@ -32,9 +42,9 @@ _TEXTS: Final = {
     "patient_birth_date": "Day or range",
     "study_instance_uid": "Exactly this study",
 }
-_FILTERS: Final = {
+_FILTERS: Final[Mapping[str, str | Parameter]] = {
     **_TEXTS,
-    "modality": "One of the study's modalities; may be repeated",
+    "modality": Parameter("One of the study's modalities; may be repeated", example="CT", repeated=True),
     "received": "When it began to arrive: from/to, either may be left out",
     "q": "Anywhere in name, Patient ID, accession number or description",
 }
@@ -85,7 +95,7 @@ class Studies:
         self.list, self.contents = StudyList(database), StudyContents(database)
 
     async def search(self, request: Request) -> Answer:
-        await self._caught_up()
+        await caught_up(self.context)
         asked = _filter_of(request)
         page = await self.list.page(asked)
         keys: dict[str, str | int] = {
@@ -97,7 +107,7 @@ class Studies:
         return json_answer(StudyPage(page.rows, cursor_text(page.after), page.total, page.total_exact))
 
     async def one(self, request: Request) -> Answer:
-        await self._caught_up()
+        await caught_up(self.context)
         uid, scope = request.values["study"], request.who.scope
         study = await self.list.study(uid, scope)
         if study is None:
@@ -127,16 +137,16 @@ class Studies:
         after = following if items and following < page.total else None
         return json_answer(InstancePage(items, cursor_text(after), page.total, total_exact=True))
 
-    async def _caught_up(self) -> None:
-        """What was stored before it was asked for is in the answer."""
-        archive = self.context.archive
-        if not await wait_until_indexed(archive.progress, within_s=self.context.settings.index.catch_up_s):
-            raise Unavailable("The index has not caught up.")
+
+async def caught_up(context: WebContext) -> None:
+    """What was stored before it was asked for is in the answer. raises: Unavailable"""
+    if not await wait_until_indexed(context.archive.progress, within_s=context.settings.index.catch_up_s):
+        raise Unavailable("The index has not caught up.")
 
 
 def _filter_of(request: Request) -> StudyFilter:
     """raises: BadRequest"""
-    texts = {
+    texts: dict[str, Any] = {
         field: value
         for name, field in _FIELDS.items()
         if (value := request.parameter(name).replace("\0", "")) and len(value) <= 256
@@ -144,7 +154,7 @@ def _filter_of(request: Request) -> StudyFilter:
     sort, descending = sort_of(request, SORTS, "-received_at")
     after: tuple[Any, int] | None = cursor_of(request, tuple[str | int | None, int])
     if after is not None:
-        after = (_sort_value(after[0], SORTS[sort][1]), after[1])
+        after = (sort_value(after[0], SORTS[sort][1]), after[1])
     return StudyFilter(
         **texts,
         modalities=tuple(value for name, value in request.query if name == "modality" and value)[:64],
@@ -160,7 +170,7 @@ def _filter_of(request: Request) -> StudyFilter:
 _FIELDS: Final = {**{name: name for name in _TEXTS}, "q": "anything"}
 
 
-def _sort_value(value: str | int | None, kind: str) -> Any:
+def sort_value(value: str | int | None, kind: str) -> Any:
     """A cursor's sort value as PostgreSQL wants it; the cursor may be forged. raises: BadRequest"""
     try:
         match kind, value:
@@ -195,7 +205,7 @@ def routes(context: WebContext) -> list[Route]:
     return [
         Route(
             method="GET", path="/api/v1/studies", access=Action.SEARCH, handler=studies.search,
-            summary="Studies, filtered and sorted", query={**_FILTERS, **PAGE_QUERY}, answer=StudyPage,
+            summary="Studies, filtered and sorted", query={**_FILTERS, **page_query(SORTS)}, answer=StudyPage,
         ),
         Route(
             method="GET", path="/api/v1/studies/{study}", access=Action.SEARCH, handler=studies.one,
