@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Page, StorageState
 
 from tests.browser import Visit, browser, browser_mark, visit
 from tests.system.peers import Instance, example, make, send
@@ -64,14 +64,24 @@ def log_in(page: Page, password: str = ADMIN_PASSWORD) -> None:
     page.locator("button[type=submit]").click()
 
 
+@pytest.fixture(scope="module")
+def session(browser: Browser, server: Server) -> StorageState:
+    """The administrator's cookie: one login for all tests of a module that do not end it."""
+    context = browser.new_context()
+    given = {"username": "admin", "password": ADMIN_PASSWORD}
+    assert context.request.post(f"http://127.0.0.1:{server.web_port}/api/v1/login", data=given).ok
+    state = context.storage_state()
+    context.close()
+    return state
+
+
 @pytest.fixture
-def panel(visit: Callable[..., Visit], root: str) -> Callable[..., Visit]:
+def panel(visit: Callable[..., Visit], root: str, session: StorageState) -> Callable[..., Visit]:
     """``panel(path, **options of the context)``: the page as the administrator sees it."""
 
     def open_page(path: str = "/", **options: Any) -> Visit:
-        options = {"viewport": {"width": 1280, "height": 800}, "locale": "en-GB", **options}
-        visited = visit(f"{root}{path}", **options)
-        log_in(visited.page)
+        usual = {"viewport": {"width": 1280, "height": 800}, "locale": "en-GB", "storage_state": session}
+        visited = visit(f"{root}{path}", **{**usual, **options})
         visited.page.get_by_role("navigation", name="Pages").wait_for()
         return visited
 
