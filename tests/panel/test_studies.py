@@ -129,6 +129,7 @@ def test_a_study_that_is_not_there_says_so(panel):
     expect(page.get_by_text("does not exist")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_an_arrival_is_announced_and_moves_nothing(panel, server):
     page = panel("/?q=ARRIVES").page
     expect(page.get_by_text("No study fits")).to_be_visible()
