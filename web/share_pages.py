@@ -86,10 +86,13 @@ class SharePages:
 
 async def _password(request: Request) -> str:
     """What the form brings; "" if it brings none. raises: BadRequest"""
+    body = await request.body(_MAX_FORM_BYTES)
+    if not body:
+        return ""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM:
         raise BadRequest("Send the form of this page.", 415)
     try:
-        fields = parse_qsl((await request.body(_MAX_FORM_BYTES)).decode("ascii"), max_num_fields=4)
+        fields = parse_qsl(body.decode("ascii"), max_num_fields=4)
     except ValueError:  # not ASCII, or too many fields
         raise BadRequest("Send the form of this page.") from None
     return dict(fields).get("password", "")[: MAX_LENGTH + 1]
