@@ -4,7 +4,7 @@ Pure.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -30,6 +30,8 @@ _UPPER: Final = tuple(
     for attribute in stored(level)
 )
 _UPPER_TAGS: Final = frozenset(tag for tag, *_ in _UPPER)
+_STUDY_TAGS: Final = frozenset(attribute.tag for attribute in stored(Level.STUDY))
+_PATIENT_TAGS: Final = frozenset(attribute.tag for attribute in stored(Level.PATIENT))
 _NAME_COLUMNS: Final = {tag: name_columns(BY_TAG[tag]) for tag, _, vr, _ in _UPPER if vr == "PN"}
 
 # Those of one instance that decide which patient, study and series it belongs to:
@@ -76,7 +78,26 @@ def group(entries: Sequence[IndexEntry]) -> Batch:
             more = _UPPER_TAGS & (values.keys() - said[key].keys())
             said[key] = {**said[key], **{tag: values[tag] for tag in more}}
         group_of.append(place)
+    if len(said) > 1:
+        _complete(said, _STUDY_TAGS, lambda key: key[:1])
+        _complete(said, _PATIENT_TAGS, lambda key: key[2:] if key[2] else key[:1])
     return Batch(entries, series, said, group_of)
+
+
+def _complete(
+    said: dict[GroupKey, Mapping[int, str]], tags: frozenset[int], row: Callable[[GroupKey], tuple[str, ...]]
+) -> None:
+    """Let groups that meet in one row of a level complete each other: only the first of them is looked at for it.
+
+    A report that comes with the images of its study, and before them, says little about it.
+    """
+    known: dict[tuple[str, ...], dict[int, str]] = {}
+    for key, values in said.items():
+        first = known.setdefault(row(key), {})
+        first.update({tag: values[tag] for tag in (tags & values.keys()) - first.keys()})
+    for key, values in said.items():
+        if lacking := known[row(key)].keys() - values.keys():
+            said[key] = {**values, **{tag: known[row(key)][tag] for tag in lacking}}
 
 
 def arguments(

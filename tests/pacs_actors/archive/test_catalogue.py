@@ -131,6 +131,14 @@ async def test_the_issuer_is_part_of_a_patients_identity(catalogue: Catalogue) -
     await assert_counts_exact(catalogue)
 
 
+async def test_a_report_ahead_of_its_images_in_one_batch_leaves_nothing_blank(catalogue: Catalogue) -> None:
+    report = entry(1, series=1, patient="P1", t00081030="")
+    image = entry(1, series=2, patient="P1", t00081030="Thorax", t00080050="A1")
+    await catalogue.index_batch([report, image])
+    rows = await fetch(catalogue, "SELECT study_description, accession_number FROM studies")
+    assert rows == [("Thorax", "A1")]
+
+
 async def test_the_first_wins_and_later_ones_fill_blanks(catalogue: Catalogue) -> None:
     await catalogue.index_batch([entry(1, series=1, t00081030="", t00100040="F")])
     await catalogue.index_batch([entry(1, series=2, t00081030="Abdomen", t00100040="M", t00101010="031Y")])
