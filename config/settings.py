@@ -187,6 +187,14 @@ class WebSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     ] = 2 * 1024**3
 
 
+    undo_s: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=3_153_600_000,
+            description="What is deleted may be brought back for so long, seconds; 0: it is erased at once.",
+        ),
+    ] = 604_800
 class PeopleSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     session_idle_s: Annotated[
         int, Meta(ge=60, le=604800, description="A login that is not used for so long ends, seconds.")

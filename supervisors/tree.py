@@ -11,7 +11,8 @@
     ├── recovery reader    returns when all that earlier processes stored is indexed
     ├── query responders   one for one; serve one mailbox
     ├── people keeper
-    └── commitment agent
+    ├── commitment agent
+    └── deletion keeper
 
 Images are accepted before PostgreSQL answers. Draining goes with the flow: listeners, writers, responders, indexer, auditor, web.
 """
@@ -33,6 +34,8 @@ from pacs_actors import migrations
 from pacs_actors.archive.catalogue import Catalogue
 from pacs_actors.archive.commitment_book import CommitmentBook
 from pacs_actors.archive.custom import custom_attributes
+from pacs_actors.archive.deletion_keeper import DeletionKeeper
+from pacs_actors.archive.deletions import Deletions
 from pacs_actors.archive.indexer import Indexer
 from pacs_actors.archive.ingest_writer import IngestWriter
 from pacs_actors.archive.ledger import Ledger
@@ -159,6 +162,9 @@ class WorkerTree:
         )  # fmt: skip
         self.facilities = facilities
         facilities.commitments = CommitmentAgent(facilities, CommitmentBook(database))
+        facilities.deletions = DeletionKeeper(
+            Deletions(database), store, progress, self.index, backlog=backlog, custom=custom
+        )
         indexer = Indexer(settings.index, catalogue, store, progress, self.index)
         writers = [
             Child(
@@ -214,6 +220,7 @@ class WorkerTree:
             self.responding,
             Child("people keeper", PeopleKeeper(self.people, self.shares.shares).run),
             Child("commitment agent", facilities.commitments.run),
+            Child("deletion keeper", facilities.deletions.run),
         )
         self.board.root = self.root
         self.board.more_counters = self.auditing.counters
@@ -236,7 +243,9 @@ class WorkerTree:
 
     async def _serve_web(self, *, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
         oidc = OidcDesk(self.people) if self.settings.people.oidc_issuer else None
-        context = WebContext(self.settings, self.facilities, self.board, self.people, self.shares, self.book, oidc)
+        context = WebContext(
+            self.settings, self.facilities, self.board, self.people, self.shares, self.book, oidc
+        )
         app = create_app(
             self.board, self.settings.web, PeopleAuthenticator(self.people, self.shares),
             hot=dicomweb.routes(context), api=api.routes(context),

@@ -31,9 +31,11 @@ __all__ = ["Catalogue", "FindPage", "LocatedInstance", "Outcome", "OutcomeKind",
 
 _REMEMBERED_SERIES: Final = 4096
 _ATTEMPTS: Final = 4
-_UNKNOWN_SERIES: Final = "PA001"
-# A batch that lost a race runs again: the second time it finds what the winner made.
-_LOST_RACE: Final = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.UniqueViolationError)
+_SAY_ALL: Final = "PA001"
+# A batch that lost a race runs again: the second time it finds what the winner made, or that it was deleted.
+_LOST_RACE: Final = (
+    asyncpg.DeadlockDetectedError, asyncpg.ForeignKeyViolationError, asyncpg.SerializationError, asyncpg.UniqueViolationError,
+)  # fmt: skip
 
 
 _INDEXED: Final = Outcome(OutcomeKind.INDEXED)
@@ -45,9 +47,10 @@ class Catalogue:
 
     def __init__(self, database: Database, custom: Mapping[int, str] | None = None) -> None:
         self.database, self.custom = database, custom or {}
-        # Series whose patient, study and series attributes this process has sent, and which: their rows exist,
-        # nothing is deleted.
+        # Series whose patient, study and series attributes this process has sent, and which: their rows exist, as
+        # long as nothing is deleted by anybody.
         self._sent: OrderedDict[GroupKey, frozenset[int]] = OrderedDict()
+        self._epoch: int | None = None
         self.retries = 0
 
     async def index_batch(
@@ -89,8 +92,12 @@ class Catalogue:
         )
         for attempt in range(_ATTEMPTS):
             try:
+                if self._epoch is None:
+                    with_groups = True
+                    self._sent.clear()
+                    self._epoch = await connection.fetchval("SELECT number FROM deletion_epoch")
                 sent = arguments(batch, self.custom, mark, with_groups=with_groups)
-                answer: str | None = await connection.fetchval(CALL_INDEX_FUNCTION, *sent)
+                answer: str | None = await connection.fetchval(CALL_INDEX_FUNCTION, *sent, self._epoch)
                 return answer
             except _LOST_RACE as lost:
                 if attempt == _ATTEMPTS - 1:
@@ -104,9 +111,11 @@ class Catalogue:
                 batch = group([cleaned(entry) for entry in batch.entries])
                 with_groups = True
             except asyncpg.PostgresError as error:
-                if error.sqlstate != _UNKNOWN_SERIES or with_groups:
+                if error.sqlstate != _SAY_ALL or attempt == _ATTEMPTS - 1:
                     raise
-                with_groups = True  # the database was restored to an earlier state
+                self._epoch = (
+                    None  # somebody deleted something, or the database was restored to an earlier state
+                )
         raise AssertionError
 
     async def quarantine(
@@ -137,17 +146,18 @@ class Catalogue:
 
         await self.database.run(unit, urgent=True)
 
-    async def heal(self, entry: IndexEntry, first_key: str, address: str = "") -> str:
+    async def heal(self, entry: IndexEntry, first_key: str, address: str = "") -> str | None:
         """Give an entry's object the place of a lost one with the same digest, with the audit event, in one transaction.
 
-        returns: key of the object that has the place now; another one's if ``first_key`` had it no more
+        returns: key of the object that has the place now; another one's if ``first_key`` had it no more; None if the
+                 instance was deleted
         """
         stored, uid = entry.stored, entry.scanned.sop_instance_uid
         place = parse_key(stored.key)
 
-        async def unit(connection: asyncpg.Connection) -> str:
+        async def unit(connection: asyncpg.Connection) -> str | None:
             async with connection.transaction():
-                holder: str = await connection.fetchval(
+                holder: str | None = await connection.fetchval(
                     "SELECT object_key FROM instances WHERE sop_instance_uid = $1 FOR UPDATE", uid
                 )
                 if holder != first_key:
@@ -212,12 +222,14 @@ class Catalogue:
         return await self.database.run(unit)
 
     async def known_keys(self, slot: int, batch: int) -> set[str]:
-        """The object keys of one batch folder that are indexed."""
+        """The object keys of one batch folder that are indexed, or deleted and not yet moved aside."""
 
         async def unit(connection: asyncpg.Connection) -> set[str]:
             rows = await connection.fetch(
-                "SELECT object_key FROM instances WHERE slot = $1 AND batch = $2", slot, batch
-            )
+                "SELECT object_key FROM instances WHERE slot = $1 AND batch = $2 "
+                "UNION ALL SELECT object_key FROM deleted_instances WHERE slot = $1 AND batch = $2",
+                slot, batch,
+            )  # fmt: skip
             return {row[0] for row in rows}
 
         return await self.database.run(unit)

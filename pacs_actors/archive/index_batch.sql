@@ -5,13 +5,15 @@
 --
 -- groups:    JSON, a flat object per group: what its first instance says about patient, study and series. NULL when this
 --            process has sent it before; error PA001 asks for it again.
+-- epoch:     the number of deletion_epoch since which this process remembers what it has sent; error PA001 if there was a
+--            deletion: rows may have been made anew, by others, from less.
 -- grp:       for each instance the number of its group, from 1
 -- in_*:      for each instance its value; a single element when it is the same for all
 -- returns:   NULL: all new, all of the right patient. Else JSON: [[number, outcome, first key, patient mismatch], ...]
 CREATE FUNCTION @function@ (
     groups json, study_uids text[], series_uids text[], patients_asked text[], issuers text[], grp integer[],
     @instance_parameters@,
-    mark_slot integer, mark_batch bigint
+    mark_slot integer, mark_batch bigint, epoch bigint
 ) RETURNS json LANGUAGE plpgsql
 -- Planning anew costs twice what running does. So plans are made once in a connection's life, perhaps while the tables
 -- are empty: they must suit full ones.
@@ -26,6 +28,9 @@ DECLARE
     answer json;
 BEGIN
     @resolve@
+    IF epoch IS DISTINCT FROM (SELECT number FROM deletion_epoch) THEN
+        RAISE EXCEPTION 'something was deleted' USING ERRCODE = 'PA001';
+    END IF;
     IF known < cardinality(study_uids) THEN
         IF groups IS NULL THEN
             RAISE EXCEPTION 'unknown series' USING ERRCODE = 'PA001';
@@ -56,6 +61,9 @@ BEGIN
             ON CONFLICT DO NOTHING RETURNING id)
         SELECT coalesce(array_agg(id), '{}') INTO new_series FROM made;
         @resolve@
+        IF known < cardinality(study_uids) THEN
+            RAISE EXCEPTION 'deleted meanwhile' USING ERRCODE = 'PA001';
+        END IF;
     END IF;
 
     WITH made AS (
@@ -163,5 +171,9 @@ BEGIN
         FROM unnest(grp, in_sop_instance_uid, in_object_key, in_digest, in_size_bytes)
             WITH ORDINALITY g (grp, uid, key, digest, size, ord)) u
     JOIN instances i ON i.sop_instance_uid = u.uid;
+    IF json_array_length(answer) IS DISTINCT FROM cardinality(grp) THEN
+        -- The one that kept it out was deleted meanwhile: again, it is new now.
+        RAISE EXCEPTION 'deleted meanwhile' USING ERRCODE = 'serialization_failure';
+    END IF;
     RETURN answer;
 END $function$

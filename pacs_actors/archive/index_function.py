@@ -105,5 +105,5 @@ _TEXT: Final = _filled_in()
 INDEX_FUNCTION: Final = f"index_batch_{hashlib.sha256(_TEXT.encode()).hexdigest()[:12]}"
 CREATE_INDEX_FUNCTION: Final = _TEXT.replace("@function@", INDEX_FUNCTION)
 
-_PARAMETERS: Final = 6 + len(_SENT) + 2
+_PARAMETERS: Final = 6 + len(_SENT) + 2 + 1
 CALL_INDEX_FUNCTION: Final = f"SELECT {INDEX_FUNCTION}({', '.join(f'${n + 1}' for n in range(_PARAMETERS))})"

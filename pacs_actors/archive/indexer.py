@@ -199,6 +199,10 @@ class Indexer:
                 await self._keep_aside(order, msgspec.structs.replace(found, first_key=first_key))
                 return
             holder = await self.catalogue.heal(order.entry, first_key, order.address)
+            if holder is None:  # deleted since it was found: then this is a new one
+                (again,) = await self.catalogue.index_batch([order.entry])
+                await self._settle(order, again)
+                return
             if holder == key:
                 self.healed += 1
                 logs.warning(

@@ -25,6 +25,7 @@ from protocols.ul.model import AssociateAccept, AssociateReject, AssociateReques
 from protocols.ul.negotiation import Negotiated, Policy, QuerySupport, Service, answer, interpret
 
 if TYPE_CHECKING:
+    from pacs_actors.archive.deletion_keeper import DeletionKeeper
     from pacs_actors.dicom.commitment_agent import CommitmentAgent
 
 NOBODY = Identified()
@@ -35,12 +36,14 @@ class Facilities:
     """What is handed in, and:
 
     commitments:   the worker's commitment agent, who needs the facilities himself and is set after them
+    deletions:     the worker's deletion keeper, set after them too
     queries:       the mailbox of the query responders
     send_buffers:  arenas of the retrievals, apart from those of the receivers
     identities:    who verifies user identities; None: nobody looks at them
     """
 
     commitments: CommitmentAgent
+    deletions: DeletionKeeper
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from web import share_pages
-from web.api import login, me, oidc, roles, shares, status, studies, tokens, users
+from web.api import deletions, login, me, oidc, roles, shares, status, studies, tokens, users
 from web.api.openapi import document
 from web.context import WebContext
 from web.http.answer import Answer, json_answer
@@ -14,6 +14,7 @@ from web.http.routes import Access, Route
 def routes(context: WebContext) -> list[Route]:
     """Every route of the API, and the one that describes them."""
     declared = [
+        *deletions.routes(context),
         *login.routes(context),
         *me.routes(context),
         *oidc.routes(context),

@@ -157,6 +157,15 @@ class ObjectStore(Protocol):
         ObjectMissing
         """
 
+    async def set_aside(self, *keys: str) -> None:
+        """Move objects that were deleted into quarantine, durably; those that are there already, or gone, are passed over.
+
+        raises: OutOfResources if read-only
+        """
+
+    async def restore(self, key: str, sop_instance_uid: str) -> str:
+        """Bring an object back, durably, under a new key of ours. raises: ObjectMissing, OutOfResources"""
+
     def slots(self) -> list[int]:
         """Slots that have objects, ascending."""
 

@@ -23,12 +23,12 @@ MAX_SLOT: Final = 9999
 MAX_BATCH: Final = 0xFFFFFFFF
 _OBJECT: Final = re.compile(r"(0|[1-9][0-9]{0,3})/([0-9a-f]{8})/([0-9a-f]{32})\.dcm", re.ASCII)
 _QUARANTINED: Final = re.compile(
-    r"quarantine/(?:conflict|damaged|unindexable)/[0-9]{1,4}-[0-9a-f]{8}-[0-9a-f]{32}\.dcm", re.ASCII
+    r"quarantine/(?:conflict|damaged|deleted|unindexable)/[0-9]{1,4}-[0-9a-f]{8}-[0-9a-f]{32}\.dcm", re.ASCII
 )
 
-QuarantineReason = Literal["conflict", "damaged", "unindexable"]
+QuarantineReason = Literal["conflict", "damaged", "deleted", "unindexable"]
 """conflict: same SOP Instance UID as an earlier object, other bytes; damaged: torn by a crash, or its
-digest is wrong.
+digest is wrong; deleted: by somebody, and not erased yet.
 """
 
 

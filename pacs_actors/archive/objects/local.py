@@ -56,6 +56,7 @@ _FOLDERS = (
     "quarantine",
     "quarantine/conflict",
     "quarantine/damaged",
+    "quarantine/deleted",
     "quarantine/unindexable",
 )
 
@@ -150,6 +151,12 @@ class LocalObjectStore:
 
     async def quarantine(self, key: str, why: QuarantineReason) -> str:
         return await self.threads.run(self._quarantine, key, why)
+
+    async def set_aside(self, *keys: str) -> None:
+        await self.threads.run(self._set_aside, keys)
+
+    async def restore(self, key: str, sop_instance_uid: str) -> str:
+        return await self.threads.run(self._restore, key, sop_instance_uid)
 
     async def sync_batch(self, slot: int, batch: int) -> None:
         """Make a batch folder's entries durable, for what is recovered. raises: OutOfResources"""
@@ -283,3 +290,26 @@ class LocalObjectStore:
             sync_folder(self._system, target.parent)
             sync_folder(self._system, source.parent)
         return moved_key
+
+    def _set_aside(self, keys: tuple[str, ...]) -> None:
+        """One sync a folder, however many objects of it."""
+        folders = {self.root / "quarantine" / "deleted"}
+        with self._tools.writer.refusing("deletion"):
+            for key in keys:
+                source = self.root / path_of(key)
+                with suppress(FileNotFoundError):
+                    self._system.rename(source, self.root / path_of(quarantine_key(key, "deleted")))
+                folders.add(source.parent)
+            for folder in sorted(folders, reverse=True):  # where they are now before where they were
+                with suppress(FileNotFoundError):
+                    sync_folder(self._system, folder)
+
+    def _restore(self, key: str, sop_instance_uid: str) -> str:
+        source, writer = self.root / path_of(key), self._tools.writer
+        with writer.refusing("restore"):
+            try:
+                restored = writer.adopt(source, self._names.next(sop_instance_uid) + ".dcm")
+            except FileNotFoundError:
+                raise ObjectMissing(key) from None
+            sync_folder(self._system, source.parent)
+        return restored

@@ -141,6 +141,13 @@ class DurableWriter:
                 raise
             return str(ObjectKey(self.slot, folder.number, name.removesuffix(".dcm")))
 
+    def adopt(self, source: Path, name: str) -> str:
+        """Take a durable file from elsewhere in the store into the current batch folder; its key. raises: OSError"""
+        with self.folders.entering() as folder:
+            self.system.rename(source, name, dst_dir_fd=folder.fd)
+            folder.directory.sync()
+            return str(ObjectKey(self.slot, folder.number, name.removesuffix(".dcm")))
+
     def read_back(self, name: str, length: int, offset: int) -> bytes:
         """Bytes of a temporary file. raises: OSError"""
         fd = self.system.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._temporary_fd)

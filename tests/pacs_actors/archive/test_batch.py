@@ -20,7 +20,19 @@ def test_entries_are_gathered_by_series_and_patient() -> None:
 
 def test_a_call_has_as_many_arguments_as_the_function_parameters() -> None:
     sent = arguments(group([entry(1), entry(2)]), {}, (0, 1), with_groups=True)
-    assert f"${len(sent)})" in CALL_INDEX_FUNCTION
+    assert f"${len(sent) + 1})" in CALL_INDEX_FUNCTION, "the epoch of deletions comes last"
+
+
+def test_series_of_a_study_complete_each_other_and_strangers_do_not() -> None:
+    """A report ahead of its images, in one batch: the study's row is made from the first group."""
+    report = entry(1, series=1, t00081030="", t00100040="")
+    image = entry(1, series=2, t00081030="Thorax", t00100040="F", t0008103E="axial")
+    other_study = entry(1, study=2, series=3, t00081030="", t00100040="")
+    stranger = entry(1, study=3, series=4, patient="P2", t00081030="", t00100040="")
+    said = list(group([report, image, other_study, stranger]).values.values())
+    assert [values.get(0x00081030) for values in said] == ["Thorax", "Thorax", None, None]
+    assert [values.get(0x00100040) for values in said] == ["F", "F", "F", None]
+    assert [values.get(0x0008103E) for values in said] == [None, "axial", None, None]
 
 
 def test_columns_of_one_value_are_sent_once() -> None:
