@@ -50,9 +50,9 @@ def warnings(settings: Settings) -> Iterator[str]:
         yield "dicom.promiscuous: anybody who reaches the port may store, find and fetch"
     if open_to_network and not settings.nodes and not settings.dicom.promiscuous:
         yield "nodes: none is known, so every association on dicom.host will be refused"
-    behind_tls = (settings.web.public_root or "").startswith("https://")
+    behind_tls = settings.web.tls_certificate or (settings.web.public_root or "").startswith("https://")
     if settings.web.host and not _is_loopback(settings.web.host) and not behind_tls:
-        yield "web.host: passwords and images cross the network in the clear; have a proxy speak TLS (web.public_root)"
+        yield "web.host: passwords and images cross the network in the clear; set web.tls_certificate, or a proxy"
 
 
 def _tls(settings: Settings) -> Iterator[str]:
@@ -89,6 +89,12 @@ def _web(settings: Settings) -> Iterator[str]:
             yield f"web.trusted_proxies[{position}]: expected a network like 10.1.0.0/16, not {network!r}"
     if web.public_root is not None and not _ROOT.fullmatch(web.public_root):
         yield f"web.public_root: expected https://host[:port], not {web.public_root!r}"
+    files = {"tls_certificate": web.tls_certificate, "tls_key": web.tls_key}
+    for name, file in files.items():
+        if file is None and any(files.values()):
+            yield f"web.{name}: needed, because the other one of certificate and key is set"
+        if file is not None and not Path(file).is_file():
+            yield f"web.{name}: no such file: {file}"
     for position, origin in enumerate(web.cors_origins):
         if not _ROOT.fullmatch(origin) or origin.endswith("/"):
             yield f"web.cors_origins[{position}]: expected https://host[:port], not {origin!r}"

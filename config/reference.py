@@ -25,6 +25,8 @@ _EXAMPLES: Final = {  # of what has no default
     "audit.syslog_ca": "/etc/pacs/syslog-ca.pem",
     "audit.syslog_certificate": "/etc/pacs/certificate.pem",
     "audit.syslog_key": "/etc/pacs/key.pem",
+    "web.tls_certificate": "/etc/pacs/certificate.pem",
+    "web.tls_key": "/etc/pacs/key.pem",
     "web.public_root": "https://pacs.example",
     "people.oidc_issuer": "https://login.example/realms/clinic",
     "people.oidc_client_id": "pacs",

@@ -148,6 +148,11 @@ class DatabaseSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 class WebSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     host: Annotated[str, Meta(description="Address to listen on.")] = "127.0.0.1"
     port: Annotated[Port, Meta(description="HTTP port.")] = 8080
+    tls_certificate: Annotated[
+        str | None,
+        Meta(description="PEM file: our certificate chain; given: HTTPS and HTTP/2, and no plain HTTP."),
+    ] = None
+    tls_key: Annotated[str | None, Meta(description="PEM file: its private key.")] = None
     live_interval_s: Annotated[float, Meta(gt=0, le=60, description="Seconds between live updates.")] = 0.5
     client_queue: Annotated[
         int, Meta(ge=1, le=1024, description="Updates a slow browser may lag before it is resynchronised.")
@@ -187,14 +192,6 @@ class WebSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     ] = 2 * 1024**3
 
 
-    undo_s: Annotated[
-        int,
-        Meta(
-            ge=0,
-            le=3_153_600_000,
-            description="What is deleted may be brought back for so long, seconds; 0: it is erased at once.",
-        ),
-    ] = 604_800
 class PeopleSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     session_idle_s: Annotated[
         int, Meta(ge=60, le=604800, description="A login that is not used for so long ends, seconds.")
