@@ -48,6 +48,8 @@ SECURITY_HEADERS: Final = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cache-control", b"no-store"),
 )
+# For this name only: others of the same domain are not ours to promise for (RFC 6797).
+_TLS_FROM_NOW_ON: Final = (b"strict-transport-security", b"max-age=31536000")
 
 
 class WebApp:
@@ -89,7 +91,13 @@ class WebApp:
         if scope["type"] not in {"http", "websocket"}:
             raise NotImplementedError(scope["type"])
         settings, headers, path = self._settings, scope["headers"], scope["path"]
+        client = scope.get("client")
+        seen = seen_from(
+            client[0] if client else "", scope["scheme"], headers, self._trusted, settings.public_root
+        )
         safely = _Sender(send, cors.answered_to(path, headers, settings.cors_origins))
+        if seen.root.startswith("https://"):
+            safely.more.append(_TLS_FROM_NOW_ON)
         if not host_is_ours(_host(scope), settings.host, self._names):
             await _refuse_host(scope, safely)
             return
@@ -97,10 +105,6 @@ class WebApp:
         if allowed is not None:
             await _answer_preflight(allowed, send)
             return
-        client = scope.get("client")
-        seen = seen_from(
-            client[0] if client else "", scope["scheme"], headers, self._trusted, settings.public_root
-        )
         known: Any = {**scope, "client": (seen.address, 0), ROOT: seen.root}
         await self._route(path)(known, receive, safely)
 
@@ -128,7 +132,7 @@ def create_app(
 
 
 class _Sender:
-    """``send`` with our headers, and with the last piece of a body protected.
+    """``send`` with our headers, and with the last piece of a body protected. more: further headers
 
     hypercorn tells the application of the end of the exchange from inside that send; Quart-Trio then
     cancels it, and neither is the socket of an HTTP/1.0 client closed nor the idle timer of another one
@@ -136,7 +140,7 @@ class _Sender:
     """
 
     def __init__(self, send: ASGISendCallable, added: cors.Headers) -> None:
-        self._send, self._more = send, added
+        self._send, self.more = send, added
 
     async def __call__(self, message: ASGISendEvent) -> None:
         # Our own events are plain dicts; hypercorn's types would want a cast for each.
@@ -145,9 +149,14 @@ class _Sender:
             given = [(bytes(name).lower(), bytes(value)) for name, value in event.get("headers", ())]
             names = {name for name, _ in given}
             ours = [header for header in _added(given) if header[0] not in names]
-            event["headers"] = given + ours + self._more
-        await trio.lowlevel.checkpoint()  # hypercorn drops what is sent to a client that left, without one
+            event["headers"] = given + ours + self.more
+            await self._send(event)  # type: ignore[arg-type]
+            return
         last = event["type"] == "http.response.body" and not event.get("more_body", False)
+        if not last:
+            await (
+                trio.lowlevel.checkpoint()
+            )  # hypercorn drops what is sent to a client that left, without one
         with trio.CancelScope(shield=last):
             await self._send(event)  # type: ignore[arg-type]
 

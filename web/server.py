@@ -1,5 +1,4 @@
 """The web server of one worker: accepts from the listening socket that all inherit, and ends within 2 s.
-2 s.
 
 hypercorn's ``serve`` would do, but for two things: it cannot close a client that stopped reading, and it
 has no cap on connections. So this is its accept loop again, around ``Connection``.
@@ -13,7 +12,6 @@ import socket
 from typing import Final
 
 import trio
-from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
 from hypercorn.trio.worker_context import WorkerContext
 
@@ -22,6 +20,9 @@ from pacs_actors.mail import Ready
 from pacs_actors.operations import logs
 from web.app import WebApp
 from web.connection import Connection
+from web.serving.tls_wire import TlsWire
+from web.serving.wire import Wire
+from web.tls import Certificate
 
 GRACE_S: Final = 1.2
 
@@ -33,7 +34,6 @@ def http_settings() -> Config:
     config.accesslog = None
     config.errorlog = logging.getLogger("hypercorn.error")
     config.keep_alive_timeout = 15.0  # also the longest time that a request's head may take
-    config.keep_alive_max_requests = 1_000_000
     config.max_app_queue_size = 32
     config.h11_max_incomplete_size = 16384
     config.websocket_max_message_size = 4096
@@ -56,8 +56,12 @@ class Server:
         self._context = WorkerContext(None)
         self._open: set[Connection] = set()
         self._left = trio.Event()
+        self._certificate: Certificate | None = None
 
     async def run(self, *, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
+        settings = self._settings
+        if settings.tls_certificate and settings.tls_key:
+            self._certificate = Certificate(settings.tls_certificate, settings.tls_key)
         sock = socket.socket(fileno=os.dup(self._fd))
         sock.setblocking(False)
         listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
@@ -87,8 +91,12 @@ class Server:
         if len(self._open) >= self._settings.max_connections:
             await trio.aclose_forcefully(stream)
             return
-        deadline_s = self._settings.write_deadline_s
-        connection = Connection(ASGIWrapper(self._app), self._config, self._context, stream, deadline_s)
+        sock = socket.socket(fileno=stream.socket.detach())
+        try:
+            connection = Connection(self._app, self._config, self._context, self._wire(sock))
+        except OSError:  # it has gone already
+            sock.close()
+            return
         self._open.add(connection)
         try:
             await connection.run()
@@ -97,6 +105,13 @@ class Server:
         finally:
             self._open.discard(connection)
             self._left.set()
+
+    def _wire(self, sock: socket.socket) -> Wire:
+        """raises: OSError"""
+        deadline_s = self._settings.write_deadline_s
+        if self._certificate is None:
+            return Wire(sock, deadline_s)
+        return TlsWire(sock, deadline_s, self._certificate.context())
 
     async def _drain(self) -> None:
         self._app.live.close()

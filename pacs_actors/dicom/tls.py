@@ -16,7 +16,7 @@ def server_context(settings: TlsSettings) -> ssl.SSLContext:
 
     raises: ConfigError when a file cannot be used
     """
-    context = _hardened(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+    context = hardened(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
     _load_own(context, settings)
     if settings.client_ca is not None:
         context.verify_mode = ssl.CERT_REQUIRED
@@ -29,7 +29,7 @@ def client_context(settings: TlsSettings) -> ssl.SSLContext:
 
     raises: ConfigError when a file cannot be used
     """
-    context = _hardened(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+    context = hardened(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
     # Peers are known by configured address, and their certificates rarely name it; the CA is what is trusted.
     context.check_hostname = False
     if settings.certificate is not None:
@@ -41,7 +41,8 @@ def client_context(settings: TlsSettings) -> ssl.SSLContext:
     return context
 
 
-def _hardened(context: ssl.SSLContext) -> ssl.SSLContext:
+def hardened(context: ssl.SSLContext) -> ssl.SSLContext:
+    """TLS 1.2 and later, with forward secrecy."""
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(_TLS_1_2_CIPHERS)
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE

@@ -11,7 +11,6 @@ import msgspec
 import pytest
 import trio
 import trio.testing
-from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
 from hypercorn.trio.worker_context import WorkerContext
 from trio_websocket import ConnectionClosed, wrap_client_stream
@@ -23,6 +22,8 @@ from tests.web.serving import Answer, next_message, site
 from web.app import WebApp, create_app
 from web.connection import Connection
 from web.server import http_settings, serve
+from web.serving.http1 import Http1
+from web.serving.wire import Wire
 
 EVERYBODY = FixedAuthenticator(strangers=ADMINISTRATOR)
 UPGRADE = (
@@ -249,12 +250,12 @@ async def test_a_crash_of_one_connection_leaves_the_others(monkeypatch):
     async with site() as here, here.watch() as connection:
         await next_message(connection)
 
-        async def broken(self, data):
+        async def broken(self, head, ahead):
             raise RuntimeError("bug")
 
         with monkeypatch.context() as patch:
-            patch.setattr(Connection, "_send", broken)
-            assert await here.raw(b"nonsense\r\n\r\n") == b""
+            patch.setattr(Http1, "_exchange", broken)
+            assert await here.raw(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n") == b""
         await next_message(connection)
 
 
@@ -264,7 +265,8 @@ async def connection_to(app: WebApp, config: Config) -> AsyncIterator[trio.Socke
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
 
     async def handle(stream: trio.SocketStream) -> None:
-        await Connection(ASGIWrapper(app), config, WorkerContext(None), stream, 5.0).run()
+        wire = Wire(socket.socket(fileno=stream.socket.detach()), 5.0)
+        await Connection(app, config, WorkerContext(None), wire).run()
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(trio.serve_listeners, handle, listeners)
@@ -297,7 +299,8 @@ async def test_an_idle_connection_is_closed_after_its_last_answer():
 
 
 async def test_an_application_that_goes_on_without_its_client_is_cancelled(monkeypatch):
-    monkeypatch.setattr("web.connection._AFTERLIFE_S", 0.05)
+    monkeypatch.setattr("web.serving.life.AFTERLIFE_S", 0.05)
+    monkeypatch.setattr("web.connection._LOOKS_EVERY_S", 0.05)
     cancelled = trio.Event()
 
     async def deaf(scope, receive, send):
