@@ -57,6 +57,8 @@ VIDEO: Final = frozenset(
 
 MAX_ELEMENTS: Final = 20_000
 MAX_FRAGMENTS: Final = 500_000
+# Each is a piece of an answer; a file of 1 GiB in fragments of 16 KiB has as many.
+MAX_FRAGMENTS_A_FRAME: Final = 65_536
 MAX_FRAMES: Final = 10_000_000
 # A frame that begins within a byte is moved in memory.
 MAX_UNALIGNED_BYTES: Final = 16 * 1024 * 1024
@@ -130,6 +132,12 @@ class FrameIndex(Struct, frozen=True):
         numbers = range(self.firsts[frame - 1], self.firsts[frame])
         bounds = ((self.fragments[2 * number], self.fragments[2 * number + 1]) for number in numbers)
         return [Span(begins, ends - begins) for begins, ends in bounds]
+
+    def pieces(self, numbers: Sequence[int]) -> int:
+        """How many spans these frames have; all of them are there."""
+        if self.frame_bits:
+            return len(numbers)
+        return sum(self.firsts[number] - self.firsts[number - 1] for number in numbers)
 
     def shift(self, frame: int) -> int:
         """How many bits before the frame's first lie in its first byte; 0 but for bit-packed frames (PS3.5 8.1.1)."""
@@ -244,6 +252,8 @@ def _encapsulated(data: memoryview, at: int, stop: int, frames: int, extended: S
     firsts = _firsts(data, bounds, frames, offsets)
     if len(firsts) != frames or firsts[0] or any(a >= b for a, b in pairwise(firsts)):
         raise BrokenFrames(f"Where the {frames} frames begin in {count} fragments cannot be told.")
+    if any(b - a > MAX_FRAGMENTS_A_FRAME for a, b in pairwise((*firsts, count))):
+        raise CannotUnderstand(f"a frame in more than {MAX_FRAGMENTS_A_FRAME} fragments")
     return FrameIndex(frames, firsts=array("I", [*firsts, count]), fragments=bounds)
 
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pacs_actors.archive.frame_index import (
+    MAX_FRAGMENTS_A_FRAME,
     BrokenFrames,
     FrameIndex,
     NoFrames,
@@ -19,7 +20,7 @@ from pacs_actors.archive.frame_index import (
     unpacked,
 )
 from protocols.dataset.elements import NeedMore
-from protocols.errors import Refusal
+from protocols.errors import CannotUnderstand, Refusal
 
 EXPLICIT, J2K, MPEG4 = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.102"
 _PIXELS = b"\xe0\x7f\x10\0OW\0\0"
@@ -126,6 +127,21 @@ def test_without_a_table_frames_begin_where_codestreams_do() -> None:
 
 def test_a_video_is_one_stream() -> None:
     assert frames_of(encapsulated("250", b"", b"aa", b"bb"), MPEG4) == [b"aabb"]
+
+
+def test_a_frame_in_too_many_fragments_is_refused() -> None:
+    one = item(b"\xff\xd8") * MAX_FRAGMENTS_A_FRAME
+    most = encapsulated("1", b"", before=b"")[:-8] + one
+    assert find_frames(memoryview(most), 0, J2K).pieces([1]) == MAX_FRAGMENTS_A_FRAME
+    with pytest.raises(CannotUnderstand, match="fragments"):
+        find_frames(memoryview(most + item(b"\xff\xd8")), 0, J2K)
+
+
+def test_the_pieces_of_frames_are_counted_before_they_are_made() -> None:
+    index = find_frames(memoryview(encapsulated("2", struct.pack("<2I", 0, 20), b"ab", b"cd", b"ef")), 0, J2K)
+    assert [index.pieces(numbers) for numbers in ([1], [2], [2, 1])] == [2, 1, 3]
+    assert index.pieces([1]) == len(index.spans(1))
+    assert FrameIndex(3, frame_bits=8, start=0).pieces([3, 1]) == 2
 
 
 def test_fragments_that_are_whole_are_served_of_an_object_that_was_cut() -> None:
