@@ -168,6 +168,11 @@ def _nodes(settings: Settings) -> Iterator[str]:
             yield f"{at}.certificate_name: needs tls.client_ca"
 
 
+def node_problems(node: NodeSettings) -> Iterator[str]:
+    """The broken rules of one node, each beginning with the field's name."""
+    return (problem.removeprefix("node.") for problem in _node("node", node))
+
+
 def _node(at: str, node: NodeSettings) -> Iterator[str]:
     if not node.host.strip():
         yield f"{at}.host: expected a host name or an address"

@@ -187,6 +187,14 @@ class WebSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     no_matches_204: Annotated[
         bool, Meta(description="Answer a DICOMweb search without matches 204, not 200 with an empty list.")
     ] = False
+    undo_s: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=3_153_600_000,
+            description="What is deleted may be brought back for so long, seconds; 0: it is erased at once.",
+        ),
+    ] = 604_800
     metadata_cache_bytes: Annotated[
         int, Meta(ge=1048576, description="Most disk space that made series metadata may take, bytes.")
     ] = 2 * 1024**3
