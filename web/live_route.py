@@ -45,15 +45,15 @@ def add_live(pages: QuartTrio, live: LiveFanOut, gate: Gate) -> None:
             return problem(403, "This page comes from another origin.")
         principal = await gate.authenticator.identify(request)
         if principal is not None:
-            if not principal.may(Action.SYSTEM_READ):
-                return problem(403, f"This needs the permission {Action.SYSTEM_READ.value}.")
+            if not _may_watch(principal):
+                return problem(403, f"This needs the permission {Action.SYSTEM_READ.value}, and every study.")
             with live.seat() as seat:
                 await websocket.accept()
                 await _serve(seat, principal, gate)
             return None
         await websocket.accept()
         principal = await _introduced(gate)
-        if principal is None or not principal.may(Action.SYSTEM_READ):
+        if principal is None or not _may_watch(principal):
             await websocket.close(NOT_RECOGNISED if principal is None else FORBIDDEN, _WHO)
             return None
         try:
@@ -62,6 +62,11 @@ def add_live(pages: QuartTrio, live: LiveFanOut, gate: Gate) -> None:
         except Refusal as full:
             await websocket.close(_TRY_LATER, str(full))
         return None
+
+
+def _may_watch(principal: Principal) -> bool:
+    """The node's state tells of the last studies, whoever's they are."""
+    return principal.may(Action.SYSTEM_READ) and principal.scope.everything
 
 
 async def _introduced(gate: Gate) -> Principal | None:
@@ -101,7 +106,7 @@ async def _until_shown_out(principal: Principal, gate: Gate) -> None:
             now = await gate.authenticator.holds(principal)
         except Unavailable:
             continue
-        if now is None or not now.may(Action.SYSTEM_READ):
+        if now is None or not _may_watch(now):
             return
 
 

@@ -21,14 +21,16 @@ def routes(context: WebContext) -> list[Route]:
 def status_routes(source: StatusSource) -> list[Route]:
     studies = RecentStudies(source)
 
-    async def status(_: Request) -> Answer:
-        await studies.refresh()
-        node = msgspec.structs.replace(source.node(), last_studies=studies.rows, studies_as_of=studies.as_of)
+    async def status(request: Request) -> Answer:
+        node = source.node()
+        if request.who.scope.everything:  # the last studies are those of everybody
+            await studies.refresh()
+            node = msgspec.structs.replace(node, last_studies=studies.rows, studies_as_of=studies.as_of)
         return json_answer(node)
 
     return [
         Route(
             method="GET", path="/api/v1/status", access=Action.SYSTEM_READ, handler=status, tag="system",
-            summary="The whole node at this moment", answer=NodeStatus,
+            summary="The whole node at this moment; its last studies for who sees every study", answer=NodeStatus,
         )
     ]  # fmt: skip
