@@ -134,7 +134,8 @@ class SeriesMetadata:
                 await self._native.run(maker.add, instances[start : start + _PORTION])
             body = await self._native.run(maker.finish)
             self.made += 1
-            if maker.complete:
+            # What has changed since ``state`` was read must not be kept under its name.
+            if maker.complete and len(instances) == state.instances:
                 self._memory.keep(name, body)
                 await self._native.run(self._files.write, name, body)
             return body

@@ -163,6 +163,12 @@ async def test_what_lacks_an_object_is_given_and_not_kept(made: SeriesMetadata, 
     assert total == 41 + 42
 
 
+async def test_what_has_changed_while_it_was_made_is_not_kept_for_others(made: SeriesMetadata) -> None:
+    _, [state] = await made.states(EVERYTHING, "1.2.3.1")
+    assert uids(await made.of(NOTHING, state, BASE)) == [], "whose right to the study has just ended"
+    assert len(uids(await made.of(EVERYTHING, state, BASE))) == 40
+
+
 async def test_somebody_elses_study_has_no_series(made: SeriesMetadata) -> None:
     mr = StudyScope(rules=(ScopeRule(modalities=("MR",)),))
     patient, states = await made.states(mr, "1.2.3.2")
