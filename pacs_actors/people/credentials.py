@@ -292,6 +292,13 @@ class Credentials:
         async def unit(connection: asyncpg.Connection) -> float:
             now = datetime.now(UTC)
             forgotten = now - timedelta(seconds=FORGOTTEN_AFTER_S)
+            # Who has to wait anyway leaves no row: each guess may have another name.
+            blocked_until = await connection.fetchval(
+                "SELECT max(blocked_until) FROM login_failures WHERE key = ANY ($1::bytea[])",
+                [counter.key for counter in counters],
+            )
+            if blocked_until is not None and blocked_until > now:
+                return float((blocked_until - now).total_seconds())
             async with connection.transaction():
                 held = []
                 for counter in sorted(

@@ -125,8 +125,17 @@ async def test_guesses_from_one_address_have_to_wait_whatever_names_they_try(
             await people.login(f"user{number}", "x", STRANGE)
     with pytest.raises(SlowDown):
         await people.login("another", "x", STRANGE)
+    assert await _failures(people) == ADDRESS.free + 1, "nothing is kept of a name that was not tried"
     with pytest.raises(NotRecognised):
         await people.login("another", "x", HOME)
+
+
+async def _failures(people: Desk) -> int:
+    async def unit(connection: Any) -> int:
+        counted: int = await connection.fetchval("SELECT count(*) FROM login_failures")
+        return counted
+
+    return await people.database.run(unit)
 
 
 async def test_guesses_made_at_once_count_each(people: Desk) -> None:
