@@ -27,7 +27,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, gen
 from pynetdicom import AE, build_context, build_role, evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_FIND, C_GET, C_MOVE, C_STORE
-from pynetdicom.pdu_primitives import SOPClassExtendedNegotiation
+from pynetdicom.pdu_primitives import SOPClassExtendedNegotiation, UserIdentityNegotiation
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     PatientRootQueryRetrieveInformationModelFind,
     PatientRootQueryRetrieveInformationModelGet,
@@ -180,16 +180,19 @@ def opened(
     scp: Iterable[str] = (),
     extended: Mapping[str, bytes] | None = None,
     handlers: Sequence[tuple[Any, ...]] = (),
+    identity: tuple[str, str] | None = None,
 ) -> Iterator[Association]:
     """An established association.
 
     contexts:  abstract syntax and transfer syntaxes; repeated ones are proposed once
     scp:       SOP classes that we want to be SCP of, too
     extended:  SOP class extended negotiation, by SOP class
+    identity:  user name and passcode
     """
     association = associate(
-        server, contexts, calling=calling, called=called, scp=scp, extended=extended, handlers=handlers
-    )
+        server, contexts, calling=calling, called=called, scp=scp, extended=extended, handlers=handlers,
+        identity=identity,
+    )  # fmt: skip
     assert association.is_established, "the association was not accepted"
     try:
         yield association
@@ -207,6 +210,7 @@ def associate(
     scp: Iterable[str] = (),
     extended: Mapping[str, bytes] | None = None,
     handlers: Sequence[tuple[Any, ...]] = (),
+    identity: tuple[str, str] | None = None,
 ) -> Association:
     """As ``opened``, whatever comes of it; the caller ends it."""
     entity = AE(ae_title=calling)
@@ -220,6 +224,11 @@ def associate(
         item = SOPClassExtendedNegotiation()
         item.sop_class_uid, item.service_class_application_information = uid, information
         negotiation.append(item)
+    if identity is not None:
+        user = UserIdentityNegotiation()
+        user.user_identity_type, user.positive_response_requested = 2, True
+        user.primary_field, user.secondary_field = (text.encode() for text in identity)
+        negotiation.append(user)
     association = entity.associate(
         "127.0.0.1",
         server.dicom_port,
