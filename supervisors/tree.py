@@ -74,7 +74,9 @@ from web import api, dicomweb
 from web.app import create_app
 from web.authenticator import PeopleAuthenticator
 from web.context import WebContext
+from web.live import LiveFanOut
 from web.server import Server
+from web.topics import topics
 
 _WRITERS_PER_THREAD = (
     2  # while one writer's object is on its way to the disk, the thread has another to prepare
@@ -246,9 +248,11 @@ class WorkerTree:
         context = WebContext(
             self.settings, self.facilities, self.board, self.people, self.shares, self.book, oidc
         )
+        heard, watch = topics(context)
+        live = LiveFanOut(self.settings.web, heard, [watch.run])
         app = create_app(
             self.board, self.settings.web, PeopleAuthenticator(self.people, self.shares),
-            hot=dicomweb.routes(context), api=api.routes(context),
+            hot=dicomweb.routes(context), api=api.routes(context), live=live,
         )  # fmt: skip
         await Server(app, self.orders.web_fd, self.settings.web, self.web_ends).run(task_status=task_status)
 

@@ -34,7 +34,6 @@ from web.static_files import (
     StaticFiles,
 )
 from web.status import StatusSource
-from web.studies import RecentStudies
 
 _POLICY: Final = (
     b"default-src 'self'; base-uri 'none'; form-action 'none'; object-src 'none'; frame-ancestors 'none'"
@@ -69,13 +68,14 @@ class WebApp:
         api: Iterable[Route],
         bare: Mapping[str, ASGIFramework],
         static: Path,
+        live: LiveFanOut,
     ) -> None:
         gate = Gate(authenticator)
         self._settings, self._trusted = settings, networks(settings.trusted_proxies)
         own = split_host((settings.public_root or "").partition("://")[2].partition("/")[0])
         self._names = (*settings.hosts, own[0]) if own else settings.hosts
         self.hot, self.api = tuple(hot), tuple(api)
-        self.live = LiveFanOut(source, settings, RecentStudies(source))
+        self.live = live
         viewer = StaticFiles(static / "ohif", "/ohif/", VIEWER_HASHED, VIEWER_POLICY)
         self._panel = StaticFiles(static / "panel", "/", PANEL_HASHED)
         missing = [name for name, files in (("viewer", viewer), ("panel", self._panel)) if not files.built]
@@ -126,9 +126,11 @@ def create_app(
     api: Iterable[Route] = (),
     bare: Mapping[str, ASGIFramework] | None = None,
     static: Path = STATIC,
+    live: LiveFanOut | None = None,
 ) -> WebApp:
     """The application for one worker. raises: OSError when the page's files are missing"""
-    return WebApp(status, settings, authenticator, hot, api, bare or {}, static)
+    fan_out = live or LiveFanOut(settings, ())
+    return WebApp(status, settings, authenticator, hot, api, bare or {}, static, fan_out)
 
 
 class _Sender:

@@ -1,46 +1,84 @@
-"""The live view's fan-out: one actor looks at the node, encodes what changed once, hands it to every client.
-every client.
+"""The live view's fan-out: looks at each topic once for all who may see the same of it, encodes what changed once, hands it out.
 
-Receives nothing but viewers that take a seat; sends text messages; owns the last state and the seats.
+Receives nothing but viewers that take a seat and say which topics they want; sends text messages as
+``protocols.messages.live`` has them; owns the last states and the seats.
 
-A client first gets a snapshot, then changes, numbered without gaps::
-
-    {"n": 7, "kind": "snapshot", "resync": false, "state": {...}}
-    {"n": 8, "kind": "change", "changes": {...}}         a JSON Merge Patch (RFC 7396) on the state
-
-A client that falls behind its queue loses what was in it and gets a snapshot with ``"resync": true`` instead.
-Nobody ever waits for it.
+A client that falls behind its queue loses what was in it and gets snapshots with ``"resync": true`` instead. Nobody ever waits
+for it; nor does a topic for another one that is slow to look at.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 import msgspec
 import trio
 
 from config.settings import WebSettings
+from pacs_actors.archive.scope import EVERYTHING, StudyScope
 from pacs_actors.mail import Ready
-from protocols.errors import Refusal
-from protocols.messages.status import NodeStatus
-from web.changes import State, changes, state_of
-from web.status import StatusSource
-from web.studies import RecentStudies
+from pacs_actors.operations import logs
+from protocols.errors import PacsError, Refusal
+from protocols.messages.live import Refused, Topic
+from web.changes import State, changes
+from web.topics import LiveTopic
 
 _ENCODER: Final = msgspec.json.Encoder()
+_LEAST_PLACES: Final = len(Topic) + 3
+_LOOK_WITHIN_S: Final = 5.0
+# A topic that is slow to look at is looked at less often: it takes no more than this share of the time.
+_MOST_SHARE: Final = 0.1
+
+
+class Feed:
+    """What is told of one topic to all who may see the same of it. number: of the state; the first one is 1"""
+
+    def __init__(self, topic: Topic, scope: StudyScope) -> None:
+        self.topic, self.scope = topic, scope
+        self.seats: set[Seat] = set()
+        self.state: State | None = None
+        self.number = 0
+        self.asked = False
+        self._encoded: bytes | None = None
+
+    def take(self, state: State) -> None:
+        """Tell everybody how this state differs from the last one."""
+        before, self.state = self.state, state
+        if before is None:
+            self.number, self._encoded = 1, None
+            self._tell(self.snapshot())
+        elif patch := changes(before, state):
+            self.number, self._encoded = self.number + 1, None
+            changed = _ENCODER.encode(patch).decode()
+            self._tell(
+                f'{{"topic":"{self.topic.value}","kind":"change","n":{self.number},"changes":{changed}}}'
+            )
+
+    def snapshot(self, *, resync: bool = False) -> str:
+        if self._encoded is None:
+            self._encoded = _ENCODER.encode(self.state)
+        head = f'"topic":"{self.topic.value}","kind":"snapshot","n":{self.number}'
+        return f'{{{head},"resync":{"true" if resync else "false"},"state":{self._encoded.decode()}}}'
+
+    def _tell(self, message: str) -> None:
+        for seat in self.seats:
+            if not seat.offer(message):
+                seat.start_over()
 
 
 class Seat:
-    """One client's place: a bounded queue of encoded messages."""
+    """One client's place: a bounded queue of encoded messages. feeds: what it has subscribed to"""
 
     def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
+        self._capacity = max(capacity, _LEAST_PLACES)
         self._waiting: deque[str] = deque()
         self._news = trio.Event()
         self._closed = False
+        self.feeds: dict[Topic, Feed] = {}
         self.resynchronised = 0
 
     def offer(self, message: str) -> bool:
@@ -51,11 +89,13 @@ class Seat:
         self._news.set()
         return True
 
-    def start_over(self, snapshot: str) -> None:
-        """Replace everything that waits by a snapshot."""
+    def start_over(self) -> None:
+        """Replace everything that waits by snapshots."""
         self._waiting.clear()
         self.resynchronised += 1
-        self.offer(snapshot)
+        for feed in self.feeds.values():
+            if feed.state is not None:
+                self.offer(feed.snapshot(resync=True))
 
     def close(self) -> None:
         self._closed = True
@@ -69,30 +109,38 @@ class Seat:
         return None if self._closed else self._waiting.popleft()
 
 
-class LiveFanOut:
-    """The actor. It looks at the node only while somebody watches."""
+class _Followed:
+    """A topic, its feeds by scope, and the news that there is another one."""
 
-    def __init__(self, source: StatusSource, settings: WebSettings, studies: RecentStudies) -> None:
-        self._source, self._settings, self._studies = source, settings, studies
+    def __init__(self, topic: LiveTopic) -> None:
+        self.topic = topic
+        self.feeds: dict[StudyScope, Feed] = {}
+        self.wanted = trio.Event()
+
+
+class LiveFanOut:
+    """The actor. It looks at a topic only while somebody watches.
+
+    beside: what has to run as long as it does, such as who watches for alerts
+    """
+
+    def __init__(
+        self, settings: WebSettings, topics: Iterable[LiveTopic], beside: Iterable[Callable[..., Any]] = ()
+    ) -> None:
+        self._settings, self._beside = settings, tuple(beside)
+        self._topics = {topic.name: _Followed(topic) for topic in topics}
         self._seats: set[Seat] = set()
-        self._occupied = trio.Event()
-        self._state: State | None = None
-        self._encoded: bytes | None = None
-        self._number = 0
         self._closed = False
 
     async def run(self, *, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled."""
-        task_status.started()
         try:
-            while True:
-                await self._occupied.wait()
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._studies.keep_fresh)
-                    while self._seats:
-                        self.tick()
-                        await trio.sleep(self._settings.live_interval_s)
-                    nursery.cancel_scope.cancel()
+            async with trio.open_nursery() as nursery:
+                for run in self._beside:
+                    await nursery.start(run)
+                for followed in self._topics.values():
+                    nursery.start_soon(partial(self._follow, followed))
+                task_status.started()
         finally:  # nobody would feed them: let them connect again
             self._dismiss()
 
@@ -100,6 +148,10 @@ class LiveFanOut:
     def clients(self) -> int:
         """How many watch now."""
         return len(self._seats)
+
+    def topic(self, name: Topic) -> LiveTopic | None:
+        followed = self._topics.get(name)
+        return None if followed is None else followed.topic
 
     def close(self) -> None:
         """Send every client away and take no new ones (drain)."""
@@ -121,39 +173,79 @@ class LiveFanOut:
             raise Refusal(what, dimse_status=0x0122, http_status=503)
         seat = Seat(self._settings.client_queue)
         self._seats.add(seat)
-        if self._state is not None:
-            seat.offer(self._snapshot(resync=False))
-        self._occupied.set()
         try:
             yield seat
         finally:
             self._seats.discard(seat)
-            if not self._seats:
-                self._occupied = trio.Event()
-                self._state = self._encoded = None
+            for topic in tuple(seat.feeds):
+                self.unsubscribe(seat, topic)
 
-    def tick(self) -> None:
-        """Look at the node once and tell every client what changed."""
-        node = msgspec.structs.replace(
-            self._source.node(), last_studies=self._studies.rows, studies_as_of=self._studies.as_of
-        )
-        self._tell(node)
+    def subscribe(self, seat: Seat, name: Topic, scope: StudyScope) -> None:
+        """Tell a client of a topic from now on, beginning with a snapshot: as soon as there is one."""
+        followed = self._topics[name]
+        seen = scope if followed.topic.scoped else EVERYTHING
+        feed = followed.feeds.setdefault(seen, Feed(name, seen))
+        if seat.feeds.get(name) is not feed:
+            self.unsubscribe(seat, name)
+        feed.seats.add(seat)
+        seat.feeds[name] = feed
+        if feed.state is None:
+            followed.wanted.set()
+        elif not seat.offer(feed.snapshot()):
+            seat.start_over()
 
-    def _tell(self, node: NodeStatus) -> None:
-        state, before = state_of(node), self._state
-        self._state, self._encoded = state, None
-        self._number += 1
-        if before is None:
-            message = self._snapshot(resync=False)
-        else:
-            patch = _ENCODER.encode(changes(before, state)).decode()
-            message = f'{{"n":{self._number},"kind":"change","changes":{patch}}}'
-        for seat in self._seats:
-            if not seat.offer(message):
-                seat.start_over(self._snapshot(resync=True))
+    def unsubscribe(self, seat: Seat, name: Topic) -> None:
+        feed = seat.feeds.pop(name, None)
+        if feed is None:
+            return
+        feed.seats.discard(seat)
+        if not feed.seats:
+            self._topics[name].feeds.pop(feed.scope, None)
 
-    def _snapshot(self, *, resync: bool) -> str:
-        if self._encoded is None:
-            self._encoded = _ENCODER.encode(self._state)
-        flag = "true" if resync else "false"
-        return f'{{"n":{self._number},"kind":"snapshot","resync":{flag},"state":{self._encoded.decode()}}}'
+    def refuse(self, seat: Seat, name: str, why: str) -> None:
+        """Tell a client that a topic is not for it."""
+        message = _ENCODER.encode(Refused(name, why)).decode()
+        if not seat.offer(message):
+            seat.start_over()
+            seat.offer(message)
+
+    async def _follow(self, followed: _Followed) -> None:
+        due = trio.current_time()
+        while True:
+            if not followed.feeds:
+                followed.wanted = trio.Event()
+                await followed.wanted.wait()
+            feeds = [feed for feed in followed.feeds.values() if not feed.asked]
+            fresh = bool(feeds)
+            if not fresh:
+                if await self._news_before(followed, due):
+                    continue
+                feeds = list(followed.feeds.values())
+            began = trio.current_time()
+            for feed in feeds:
+                await self._look(followed.topic, feed)
+            now = trio.current_time()
+            if not fresh or due < now:
+                every_s = followed.topic.every_s or self._settings.live_interval_s
+                due = now + max(every_s, (now - began) / _MOST_SHARE)
+
+    async def _news_before(self, followed: _Followed, due: float) -> bool:
+        """Wait until it is time to look again; True if there is somebody new before that."""
+        followed.wanted = trio.Event()
+        with trio.move_on_at(due):
+            await followed.wanted.wait()
+            return True
+        return not followed.feeds
+
+    async def _look(self, topic: LiveTopic, feed: Feed) -> None:
+        """A state that cannot be had is the last one."""
+        failed = feed.asked and feed.state is None
+        feed.asked = True
+        try:
+            with trio.move_on_after(_LOOK_WITHIN_S):
+                state = await topic.look(feed.scope)
+                if feed.seats:
+                    feed.take(state)
+        except PacsError as why:
+            if not failed:
+                logs.debug("live_topic_unanswered", topic=topic.name.value, why=str(why))

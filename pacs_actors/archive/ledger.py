@@ -1,9 +1,13 @@
 """The archive wing's ledger in PostgreSQL: the known AEs. All SQL on that table is here.
 
-Every method is one unit of work on ``Database``; all raise Unavailable when PostgreSQL is away or too slow.
+Rows are written as ``NodeSettings``, checked by whoever hands them in. Every method is one unit of work on ``Database``; all
+raise Unavailable when PostgreSQL is away or too slow.
 """
 
 from __future__ import annotations
+
+from ipaddress import ip_network
+from typing import Final
 
 import asyncpg
 import msgspec
@@ -42,6 +46,42 @@ class Ledger:
             ]
 
         return await self.database.run(unit)
+
+    async def add_ae_node(self, node: NodeSettings) -> bool:
+        """False if there is one of that AE title."""
+        sql = f"INSERT INTO ae_nodes ({_WRITTEN}) VALUES ({_PLACES}) ON CONFLICT DO NOTHING"  # noqa: S608 - our words
+        return await self._write(sql, node)
+
+    async def replace_ae_node(self, node: NodeSettings) -> bool:
+        """False if there is none of that AE title."""
+        return await self._write(f"UPDATE ae_nodes SET ({_WRITTEN}) = ({_PLACES}) WHERE ae_title = $1", node)  # noqa: S608
+
+    async def remove_ae_node(self, ae_title: str) -> bool:
+        """False if there is none of that AE title."""
+
+        async def unit(connection: asyncpg.Connection) -> bool:
+            done: str = await connection.execute("DELETE FROM ae_nodes WHERE ae_title = $1", ae_title)
+            return done != "DELETE 0"
+
+        return await self.database.run(unit)
+
+    async def _write(self, statement: str, node: NodeSettings) -> bool:
+        async def unit(connection: asyncpg.Connection) -> bool:
+            done: str = await connection.execute(
+                statement, node.ae_title, node.host, node.port, [ip_network(text, strict=False) for text in node.networks],
+                node.tls, list(node.rights), None if node.destinations is None else list(node.destinations),
+                list(node.transfer_syntaxes), node.certificate_name,
+                None if node.scope is None else msgspec.json.encode(node.scope).decode(),
+            )  # fmt: skip
+            return not done.endswith(" 0")
+
+        return await self.database.run(unit)
+
+
+_WRITTEN: Final = (
+    "ae_title, host, port, networks, tls, rights, destinations, transfer_syntaxes, certificate_name, scope"
+)
+_PLACES: Final = "$1, $2, $3, $4::cidr[], $5, $6, $7, $8, $9, $10::jsonb"
 
 
 def _scope(stored: str | None) -> NodeScope | None:

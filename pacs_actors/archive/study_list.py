@@ -144,7 +144,7 @@ class StudyList:
         return found.rows[0] if found.rows else None
 
 
-_COLUMNS: Final = """s.study_instance_uid, p.patient_id, p.issuer_of_patient_id, p.patient_name, p.patient_birth_date,
+COLUMNS: Final = """s.study_instance_uid, p.patient_id, p.issuer_of_patient_id, p.patient_name, p.patient_birth_date,
     p.patient_sex, s.study_date, s.study_time, s.accession_number, s.study_description, s.study_id, s.modalities_in_study,
     s.referring_physician_name, coalesce(e.institution_name, ''), s.number_of_series, s.number_of_instances, s.size_bytes,
     s.received_at, coalesce(e.source, '')"""
@@ -163,7 +163,7 @@ def page_statement(asked: StudyFilter) -> tuple[str, list[object]]:
     sql = f"""WITH page AS MATERIALIZED (
             SELECT {expression} AS place, s.id, s.patient FROM studies s JOIN patients p ON p.id = s.patient
             {_where(clauses)} ORDER BY 1 {way}, s.id {way} LIMIT {int(asked.limit) + 1})
-        SELECT page.place, page.id, {_COLUMNS}
+        SELECT page.place, page.id, {COLUMNS}
         FROM page JOIN studies s ON s.id = page.id JOIN patients p ON p.id = page.patient
         LEFT JOIN LATERAL (
             SELECT x.institution_name, x.source FROM series x WHERE x.study = s.id ORDER BY x.id LIMIT 1) e ON true

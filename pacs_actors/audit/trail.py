@@ -36,6 +36,7 @@ _LINKS: Final = (
     "SELECT id, at, recorded_at, event, outcome, who, via, address, patient_id, uids, details::text AS details, "
     "previous, hash FROM audit_events ORDER BY id"
 )
+_LINKS_AFTER: Final = _LINKS.replace("ORDER BY", "WHERE id > $1 ORDER BY") + " LIMIT $2"
 _DETAILS: Final = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -95,6 +96,25 @@ class Trail:
         async def unit(connection: asyncpg.Connection) -> list[AuditRow]:
             sql = f"SELECT {_COLUMNS} FROM audit_events WHERE id > $1 ORDER BY id LIMIT $2"  # noqa: S608
             return [_row(record) for record in await connection.fetch(sql, row, limit)]
+
+        return await self.database.run(unit)
+
+    async def matching_after(self, query: AuditQuery, row: int, limit: int) -> list[AuditRow]:
+        """The matching rows that follow a row, oldest first: for an export, block by block."""
+
+        async def unit(connection: asyncpg.Connection) -> list[AuditRow]:
+            where, values = _where(query)
+            sql = f"SELECT {_COLUMNS} FROM audit_events WHERE {where} AND id > ${len(values) + 1} ORDER BY id LIMIT {int(limit)}"  # noqa: S608
+            return [_row(record) for record in await connection.fetch(sql, *values, row)]
+
+        return await self.database.run(unit)
+
+    async def links_after(self, row: int, limit: int) -> list[Link]:
+        """The rows that follow a row as they are stored, for a verifier."""
+
+        async def unit(connection: asyncpg.Connection) -> list[Link]:
+            found = await connection.fetch(_LINKS_AFTER, row, limit)
+            return [Link(**{**record, "uids": tuple(record["uids"])}) for record in found]
 
         return await self.database.run(unit)
 

@@ -301,4 +301,5 @@ class Association:
             received_bytes=self.wire.received_bytes,
             sent_bytes=self.wire.sent_bytes,
             doing=self.doing,
+            place=self.place,
         )

@@ -231,6 +231,7 @@ async def associate(
     timeouts: Timeouts | None = None,
     pool: NativePool | None = None,
     transcoder: Transcoder | None = None,
+    certificate_name: str | None = None,
 ) -> AsyncIterator[Peer]:
     """An association with a peer, released at the end of the ``async with``, aborted when an exception leaves it.
 
@@ -240,6 +241,7 @@ async def associate(
     pool:             native threads for files, shared among associations; without it the association has one of its own
     transcoder:       converts uncompressed files that the peer does not take as they are; propose the alternatives
                       with ``for_storage(…, alternatives=True)``
+    certificate_name: with TLS: a name that the peer's certificate must carry; None: its authority's word is enough
     raises:           ConfigError, PeerGone, PeerSilent, PeerError, AssociationRejected, AssociationAborted
     """
     limits = timeouts or Timeouts()
@@ -255,6 +257,7 @@ async def associate(
             tls=tls,
             max_pdu_bytes=max_pdu_bytes,
             timeouts=limits,
+            certificate_name=certificate_name,
         )
         assert link.negotiated is not None
         exchange = Exchange(link, link.negotiated, limits)

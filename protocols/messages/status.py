@@ -6,7 +6,10 @@ from msgspec import Struct
 
 
 class AssociationStatus(Struct, frozen=True):
-    """One open association. requests counts the DIMSE requests served; since in seconds of its life."""
+    """One open association. requests counts the DIMSE requests served; since in seconds of its life.
+
+    place: tells it from the others of its worker, as long as it is open
+    """
 
     calling_ae: str
     called_ae: str
@@ -17,6 +20,7 @@ class AssociationStatus(Struct, frozen=True):
     received_bytes: int
     sent_bytes: int
     doing: str
+    place: int = 0
 
 
 class ActorStatus(Struct, frozen=True):
@@ -41,8 +45,9 @@ class MailboxStatus(Struct, frozen=True):
     longest_wait_ms: float
 
 
-class WorkerStatus(Struct, frozen=True):
-    """One worker. Counters run from the worker's start; backlog is instances stored but not indexed yet.
+class WorkerFacts(Struct, frozen=True, kw_only=True):
+    """One worker without its lists that change all the time. Counters run from its start; backlog is instances stored but
+    not indexed yet.
 
     accepting:  images are accepted now; why_not says why if they are not
     indexing:   the database answers
@@ -66,10 +71,15 @@ class WorkerStatus(Struct, frozen=True):
     free_bytes: int
     loop_lag_ms: float
     counters: dict[str, int]
-    associations: tuple[AssociationStatus, ...]
     actors: tuple[ActorStatus, ...]
-    mailboxes: tuple[MailboxStatus, ...]
     recovery: str = ""
+
+
+class WorkerStatus(WorkerFacts, frozen=True, kw_only=True):
+    """One worker."""
+
+    associations: tuple[AssociationStatus, ...]
+    mailboxes: tuple[MailboxStatus, ...]
 
 
 class StudySummary(Struct, frozen=True):

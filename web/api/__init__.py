@@ -3,9 +3,29 @@
 from __future__ import annotations
 
 from web import share_pages
-from web.api import deletions, login, me, oidc, roles, shares, status, studies, tokens, users
+from web.api import (
+    archives,
+    audit,
+    deletions,
+    login,
+    me,
+    nodes,
+    oidc,
+    patients,
+    roles,
+    searches,
+    settings,
+    shares,
+    status,
+    studies,
+    system,
+    tags,
+    tokens,
+    users,
+)
 from web.api.openapi import document
 from web.context import WebContext
+from web.dicomweb.objects import WebObjects
 from web.http.answer import Answer, json_answer
 from web.http.request import Request
 from web.http.routes import Access, Route
@@ -13,6 +33,7 @@ from web.http.routes import Access, Route
 
 def routes(context: WebContext) -> list[Route]:
     """Every route of the API, and the one that describes them."""
+    objects = WebObjects(context)
     declared = [
         *deletions.routes(context),
         *login.routes(context),
@@ -25,6 +46,14 @@ def routes(context: WebContext) -> list[Route]:
         *status.routes(context),
         *tokens.routes(context),
         *users.routes(context),
+        *archives.routes(context, objects),
+        *audit.routes(context),
+        *nodes.routes(context),
+        *patients.routes(context),
+        *searches.routes(context),
+        *settings.routes(context),
+        *system.routes(context),
+        *tags.routes(context, objects),
     ]
     described = json_answer(document(declared))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from msgspec import Struct, structs
@@ -193,7 +193,10 @@ def _moments(text: str) -> tuple[datetime | None, datetime | None]:
     begin, _, end = text.partition("/")
     try:
         first, last = (datetime.fromisoformat(each) if each else None for each in (begin, end))
-    except ValueError:
+        for each in (first, last):
+            if each is not None:
+                each.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise BadRequest("received is two moments as RFC 3339 writes them, with / between.") from None
     if any(each is not None and each.tzinfo is None for each in (first, last)):
         raise BadRequest("received needs a time zone, such as Z.")

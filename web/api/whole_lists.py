@@ -13,9 +13,16 @@ from web.http.answer import Answer, json_answer
 from web.http.request import Request
 
 
-def whole_list(request: Request, name: str, rows: Sequence[Struct], columns: Sequence[str]) -> Answer:
-    """name: of the table to download; columns: those that it can be sorted by, the usual one first. raises: BadRequest"""
-    column, descending = sort_of(request, columns, columns[0])
+def whole_list(
+    request: Request, name: str, rows: Sequence[Struct], columns: Sequence[str], usual: str = ""
+) -> Answer:
+    """The page that is asked for.
+
+    name:     of the table to download
+    columns:  those that it can be sorted by, the usual one first, unless ``usual`` says which
+    raises:   BadRequest
+    """
+    column, descending = sort_of(request, columns, usual or columns[0])
     ordered = sorted(rows, key=lambda row: _sortable(getattr(row, column)), reverse=descending)
     if wants_csv(request):
         return csv_answer(name, ordered)

@@ -1,0 +1,182 @@
+"""What the archive holds and what waits in it, in figures: cheap questions to PostgreSQL, however large it has grown.
+
+All raise Unavailable when PostgreSQL is away or too slow.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+import asyncpg
+import trio
+from msgspec import Struct
+
+from pacs_actors.database import Database
+
+MOST_LISTED: Final = 10_000
+_MOST_RECENT: Final = 1000
+_WITHIN_S: Final = 20.0
+_BELIEVED_S: Final = 60.0
+_MONTHS: Final = 600
+
+
+class Totals(Struct, frozen=True):
+    patients: int
+    studies: int
+    series: int
+    instances: int
+    size_bytes: int
+
+
+class OfModality(Struct, frozen=True):
+    modality: str
+    series: int
+    instances: int
+    size_bytes: int
+
+
+class OfMonth(Struct, frozen=True):
+    """month: when they began to arrive, YYYY-MM, UTC"""
+
+    month: str
+    studies: int
+    instances: int
+    size_bytes: int
+
+
+class Holdings(Struct, frozen=True):
+    """as_of: they are counted once a minute at most"""
+
+    totals: Totals
+    by_modality: tuple[OfModality, ...]
+    by_month: tuple[OfMonth, ...]
+    as_of: datetime
+
+
+class Waiting(Struct, frozen=True):
+    """What waits in the database.
+
+    commitments:  storage commitment requests by state: received, checked, reported, given up
+    deletions:    deletions that can still be undone, or are being erased
+    quarantined:  objects set aside on the last day, at most 1000 are counted
+    audit_damaged_at:  when the audit was last found damaged
+    """
+
+    commitments: dict[str, int]
+    deletions: int
+    quarantined: int
+    audit_damaged_at: datetime | None
+
+
+class Quarantined(Struct, frozen=True):
+    """An object that is kept aside: another one has its SOP Instance UID, or it is damaged."""
+
+    id: int
+    sop_instance_uid: str
+    why: str
+    source: str
+    address: str
+    size_bytes: int
+    quarantined_at: datetime
+    first_key: str
+
+
+class Commitment(Struct, frozen=True):
+    """A storage commitment request that is not reported yet, or was given up."""
+
+    id: int
+    transaction_uid: str
+    requester: str
+    state: str
+    attempts: int
+    received_at: datetime
+    next_attempt_at: datetime
+
+
+class Figures:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._holdings: tuple[float, Holdings] | None = None
+        self._counting = trio.Lock()
+
+    async def holdings(self) -> Holdings:
+        """What is stored: whoever asks meanwhile waits for the same answer."""
+        async with self._counting:
+            if self._holdings is None or self._holdings[0] <= trio.current_time():
+                found = await self._database.run(_holdings, within_s=_WITHIN_S)
+                self._holdings = (trio.current_time() + _BELIEVED_S, found)
+            return self._holdings[1]
+
+    async def waiting(self) -> Waiting:
+        return await self._database.run(_waiting, within_s=_WITHIN_S)
+
+    async def quarantined(self) -> list[Quarantined]:
+        """The newest, MOST_LISTED of them."""
+
+        async def unit(connection: asyncpg.Connection) -> list[Quarantined]:
+            rows = await connection.fetch(
+                """SELECT id, sop_instance_uid, why, source, address, size_bytes, quarantined_at, first_key
+                FROM quarantine ORDER BY id DESC LIMIT $1""",
+                MOST_LISTED,
+            )
+            return [Quarantined(*row) for row in rows]
+
+        return await self._database.run(unit, within_s=_WITHIN_S)
+
+    async def commitments(self) -> list[Commitment]:
+        """Those that wait or were given up, the newest, MOST_LISTED of them."""
+
+        async def unit(connection: asyncpg.Connection) -> list[Commitment]:
+            rows = await connection.fetch(
+                """SELECT id, transaction_uid, requester, state, attempts, received_at, next_attempt_at
+                FROM commitment_requests WHERE state <> 'reported' ORDER BY id DESC LIMIT $1""",
+                MOST_LISTED,
+            )
+            return [Commitment(*row) for row in rows]
+
+        return await self._database.run(unit, within_s=_WITHIN_S)
+
+
+async def _holdings(connection: asyncpg.Connection) -> Holdings:
+    """By series and by study: of instances there are a thousand times as many."""
+    totals = await connection.fetchrow(
+        """SELECT coalesce(sum(patients), 0)::bigint, coalesce(sum(studies), 0)::bigint, coalesce(sum(series), 0)::bigint,
+            coalesce(sum(instances), 0)::bigint, coalesce(sum(size_bytes), 0)::bigint FROM archive_totals"""
+    )
+    modalities = await connection.fetch(
+        """SELECT modality, count(*), coalesce(sum(number_of_instances), 0)::bigint, coalesce(sum(size_bytes), 0)::bigint
+        FROM series GROUP BY modality ORDER BY 3 DESC, 1 LIMIT 100"""
+    )
+    months = await connection.fetch(
+        """SELECT to_char(date_trunc('month', received_at AT TIME ZONE 'UTC'), 'YYYY-MM'), count(*),
+            coalesce(sum(number_of_instances), 0)::bigint, coalesce(sum(size_bytes), 0)::bigint
+        FROM studies WHERE received_at IS NOT NULL GROUP BY 1 ORDER BY 1 DESC LIMIT $1""",
+        _MONTHS,
+    )
+    now = await connection.fetchval("SELECT now()")
+    assert totals is not None, "an aggregate has a row"
+    return Holdings(
+        Totals(*totals),
+        tuple(OfModality(*row) for row in modalities),
+        tuple(OfMonth(*row) for row in months),
+        now,
+    )
+
+
+async def _waiting(connection: asyncpg.Connection) -> Waiting:
+    commitments = await connection.fetch(
+        "SELECT state, count(*) FROM commitment_requests WHERE state <> 'reported' GROUP BY state"
+    )
+    deletions = await connection.fetchval(
+        "SELECT count(*) FROM deletions WHERE state IN ('deleted', 'undoing', 'erasing')"
+    )
+    quarantined = await connection.fetchval(
+        """SELECT count(*) FROM (SELECT quarantined_at FROM quarantine ORDER BY id DESC LIMIT $1) newest
+        WHERE quarantined_at > now() - interval '1 day'""",
+        _MOST_RECENT,
+    )
+    damaged = await connection.fetchval(
+        "SELECT at FROM audit_events WHERE event = 'audit_damaged' ORDER BY id DESC LIMIT 1"
+    )
+    return Waiting({row[0]: row[1] for row in commitments}, deletions, quarantined, damaged)

@@ -1,0 +1,66 @@
+"""All attributes of one instance but bulk data, as rows of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from pacs_actors.archive.metadata_making import instance_json
+from pacs_actors.archive.objects.keys import ObjectMissing
+from pacs_actors.archive.web_locate import ServedInstance
+from pacs_actors.operations import logs
+from pacs_actors.people.rights import Action
+from protocols.dicomweb.tag_rows import TagRow, tag_rows
+from web.api.paging import PAGE_QUERY, csv_answer, wants_csv
+from web.context import WebContext
+from web.dicomweb.objects import WebObjects
+from web.http.answer import Answer, json_answer
+from web.http.request import NotFound, Request
+from web.http.routes import Parameter, Route
+
+_PATH: Final = "/api/v1/studies/{study}/series/{series}/instances/{instance}/tags"
+
+
+class TagPage(Struct, frozen=True):
+    """total: may be more than there are items: those beyond the first 20,000 are not told"""
+
+    items: list[TagRow]
+    next: str | None
+    total: int
+    total_exact: bool
+
+
+def routes(context: WebContext, objects: WebObjects) -> list[Route]:
+    return [
+        Route(
+            method="GET", path=_PATH, access=Action.VIEW, handler=partial(_tags, context, objects),
+            summary="All attributes of an instance but bulk data", answer=TagPage, objects=True,
+            query={
+                "q": Parameter("Anywhere in tag, keyword, name or value"), "format": PAGE_QUERY["format"],
+            },
+        )
+    ]  # fmt: skip
+
+
+async def _tags(context: WebContext, objects: WebObjects, request: Request) -> Answer:
+    found = await objects.located(request)
+    await objects.viewed(request, found)
+    read = partial(_read, context.archive.store.open_fd, found, request.parameter("q")[:256])
+    try:
+        rows, total = await objects.native.run(read)
+    except ObjectMissing as missing:
+        logs.error("object_missing", key=missing.key, uid=found.sop_instance_uid)
+        raise NotFound from None
+    if wants_csv(request):
+        return csv_answer("tags", rows)
+    return json_answer(TagPage(rows, None, total, total_exact=True))
+
+
+def _read(open_fd: Callable[[str], int], instance: ServedInstance, wanted: str) -> tuple[list[TagRow], int]:
+    """On a native thread. raises: ObjectMissing, OSError"""
+    data_set: dict[str, Any] = msgspec.json.decode(instance_json(open_fd, instance, ""))
+    return tag_rows(data_set, wanted)
