@@ -241,9 +241,11 @@ class _Process:
     async def end(self, *, grace_s: float = 0.0) -> int:
         """Kill it unless it ends by itself, and reap it; its exit code, negative for a signal."""
         self._link.close()
+        if self._process.returncode is not None:
+            return self._process.returncode  # reaped already: its number may be somebody else's by now
         try:
             pidfd = os.pidfd_open(self.pid)
-        except OSError:  # reaped already, or no descriptor left to wait with
+        except OSError:  # no descriptor left to wait with
             self._process.kill()
         else:
             await self._gone(pidfd, grace_s)

@@ -171,6 +171,19 @@ async def test_a_process_that_dies_fails_its_conversion_only() -> None:
         assert transcoder.starts == 2 and pid not in transcoder.pids
 
 
+async def test_a_process_that_was_reaped_is_not_looked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Transcoder() as transcoder:
+        await convert(transcoder)
+        (process,) = transcoder._alive
+        code = await process.end()
+
+        def found_another(_: int) -> int:
+            raise AssertionError("the number is somebody else's by now")
+
+        monkeypatch.setattr(os, "pidfd_open", found_another)
+        assert await process.end() == code
+
+
 async def test_a_conversion_that_takes_too_long_is_ended() -> None:
     async with Transcoder(deadline_s=20) as transcoder, stopped(transcoder) as pid:
         transcoder._deadline_s = 0.05
