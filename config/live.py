@@ -33,7 +33,7 @@ LIVE: Final = frozenset(
         "people.session_lifetime_s",
         "people.access_token_s",
         "people.api_token_most_s",
-        *(("web.undo_s",) if "web.undo_s" in keys() else ()),
+        "web.undo_s",
     }
 )
 

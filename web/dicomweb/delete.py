@@ -56,7 +56,7 @@ async def delete(context: WebContext, request: Request) -> Deletion:
         raise Unavailable("The index has not caught up.")
     keeper = archive.deletions
     deletion = await keeper.deletions.delete(
-        Target(*uids), request.who.scope, request.actor, undo_s=context.settings.web.undo_s
+        Target(*uids), request.who.scope, request.actor, undo_s=context.archive.settings.web.undo_s
     )
     if deletion is None:
         raise NotFound
