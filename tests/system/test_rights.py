@@ -9,12 +9,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import httpx
 import pytest
+import trio
 from msgspec import Struct
 from pydicom.uid import generate_uid
+from trio_websocket import open_websocket_url
 
 from pacs_actors.people.rights import Action
 from tests.fakes.anything import declared_routes
@@ -61,12 +65,15 @@ scope = {{ rules = [{{ institutions = ["South"] }}] }}
 
 class Archive(Struct, frozen=True):
     """mine:     what everybody here may see; theirs: the same patient's elsewhere, of another kind, and another patient's
+    gone:     another one of the latter kind, which the administrator has deleted; deletion: its number
     nodes_port:  where NORTH and SOUTH listen, when a test starts them
     """
 
     server: Server
     mine: Instance
     theirs: tuple[Instance, ...]
+    gone: Instance
+    deletion: int
     nodes_port: int
 
 
@@ -88,12 +95,17 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
     theirs = (
         grey(PatientID=PATIENT, **hidden, InstitutionName="South", InstitutionalDepartmentName="ONCO"),
         grey(MR_IMAGE, PatientID=PATIENT, **hidden, InstitutionName="North", Modality="MR"),
-        grey(**{**hidden, "PatientID": SECRET, "PatientName": f"{SECRET}^B", "InstitutionName": "South"}),
+        grey(**hidden, PatientID=SECRET, PatientName=f"{SECRET}^B", InstitutionName="South"),
     )
+    gone = grey(**hidden, PatientID=SECRET, PatientName=f"{SECRET}^B", InstitutionName="South")
     with running(Server(folder / "data", options=("--config", str(config)))) as server:
         assert peers.send(server, mine, calling="CT_NORTH") == [0]
-        assert peers.send(server, *theirs, calling="ELSEWHERE") == [0] * 3
-        yield Archive(server, mine, theirs, port)
+        assert peers.send(server, *theirs, gone, calling="ELSEWHERE") == [0] * 4
+        status, deleted = server.ask(
+            "DELETE", f"/api/v1/studies/{gone.study}", token=server.token, within_s=10
+        )
+        assert status == 200, deleted
+        yield Archive(server, mine, theirs, gone, json.loads(deleted)["deletion"], port)
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +158,9 @@ def names_a_study(route: Route) -> bool:
 
 
 def may(kind: str, route: Route) -> bool:
-    """A link gives fewer actions than the roles here."""
+    """A link gives fewer actions than the roles here, and is no login."""
+    if isinstance(route.access, Access):
+        return route.access is Access.PUBLIC or kind != "link"
     by_link = (Action.SEARCH, Action.VIEW, Action.DOWNLOAD)
     return route.access in (by_link if kind == "link" else ALLOWED)
 
@@ -197,7 +211,7 @@ def test_no_route_tells_a_foreign_study_from_one_that_does_not_exist(
         if not names_a_study(route) or not may(kind, route):
             continue
         unknown = ask(asker, route, nowhere.study, nowhere.series, nowhere.uid)
-        for foreign in archive.theirs:
+        for foreign in (*archive.theirs, archive.gone):
             said = ask(asker, route, foreign.study, foreign.series, foreign.uid)
             tried += 1
             silent = said.status in (404, 204) or said.body == "[]" or route.access is Action.STORE
@@ -234,7 +248,10 @@ def test_no_list_holds_a_trace_of_a_foreign_study(
 ) -> None:
     """Every GET without an object in its path, as it is and asked for what it must not find."""
     asker, tried = callers[kind], 0
-    traces = [SECRET, *(uid for one in archive.theirs for uid in (one.study, one.series, one.uid))]
+    traces = [
+        SECRET,
+        *(uid for one in (*archive.theirs, archive.gone) for uid in (one.study, one.series, one.uid)),
+    ]
     for route in ROUTES:
         if (
             route.method != "GET"
@@ -253,7 +270,7 @@ def test_no_list_holds_a_trace_of_a_foreign_study(
             f"?PatientID={PATIENT}",
         ):
             answer = asker.get(path + query)
-            assert answer.status_code in (200, 204, 404, 400), (path, query, answer.text)
+            assert answer.status_code in (200, 204, 400, 403, 404), (path, query, answer.text)
             # An error may repeat the word that the request itself brought.
             body = answer.text.replace(SECRET, "") if answer.status_code >= 400 else answer.text
             found = [trace for trace in traces if trace in body]
@@ -303,8 +320,6 @@ def test_searches_find_match_and_count_nothing_foreign(
 def test_several_studies_are_given_together_only_if_all_may_be_seen(
     archive: Archive, callers: dict[str, httpx.Client], kind: str
 ) -> None:
-    if not any(route.path == "/api/v1/archive" for route in ROUTES):
-        pytest.skip("there is no way to ask for several studies")
     asker, mine, nowhere = callers[kind], archive.mine, absent()
     assert asker.post("/api/v1/archive", json={"studies": [mine.study]}).status_code == 200
     for foreign in archive.theirs:
@@ -313,6 +328,18 @@ def test_several_studies_are_given_together_only_if_all_may_be_seen(
             answer = asker.post("/api/v1/archive", json={"studies": [mine.study, uid]})
             told.append((answer.status_code, answer.text.replace(uid, "STUDY")))
         assert told[0] == told[1] and told[0][0] == 404
+
+
+def test_what_somebody_else_deleted_cannot_be_brought_back(
+    archive: Archive, callers: dict[str, httpx.Client]
+) -> None:
+    for kind in KINDS:
+        told = [
+            callers[kind].post(f"/api/v1/deletions/{number}/undo") for number in (archive.deletion, 10**9)
+        ]
+        assert told[0].status_code == 404 and told[0].content == told[1].content
+    status, listed_ = archive.server.ask("GET", "/api/v1/deletions", token=archive.server.token)
+    assert status == 200 and archive.gone.study in listed_.decode(), "the control"
 
 
 # -- over DICOM -----------------------------------------------------------------------------------------------------------------
@@ -430,3 +457,38 @@ def test_what_is_outside_of_the_scope_is_committed_as_little_as_what_is_not_ther
     assert listed(told) == {(mine.sop_class, mine.uid)}
     reasons = {str(item.ReferencedSOPInstanceUID): int(item.FailureReason) for item in told.FailedSOPSequence}
     assert reasons == {one.uid: reasons[nowhere.uid] for one in others}
+
+
+# -- live; last, because studies come in
+@pytest.mark.parametrize("kind", KINDS)
+async def test_the_live_view_tells_of_nothing_foreign(
+    archive: Archive, callers: dict[str, httpx.Client], kind: str
+) -> None:
+    """While studies of both sorts come in."""
+    server, heard = archive.server, ""
+    url = f"{server.url.replace('http', 'ws')}/api/v1/live"
+    foreign = grey(
+        PatientID=PATIENT, AccessionNumber=SECRET, StudyDescription=SECRET, InstitutionName="South"
+    )
+    more = peers.decode(archive.mine.data)
+    more.SOPInstanceUID, more.SeriesInstanceUID = generate_uid(), generate_uid()
+    mine = replace(archive.mine, uid=str(more.SOPInstanceUID), data=peers.encode(more))
+    headers = [("authorization", callers[kind].headers["authorization"].encode())]
+    with trio.fail_after(30):
+        async with open_websocket_url(url, extra_headers=headers, max_message_size=2**24) as live:
+            await live.send_message(
+                json.dumps({"subscribe": ["studies", "queues", "associations", "alerts", "system"]})
+            )
+            while '"studies"' not in heard:
+                heard += await live.get_message()
+            sent = await trio.to_thread.run_sync(
+                partial(peers.send, server, foreign, mine, calling="ELSEWHERE")
+            )
+            assert sent == [0, 0]
+            at = len(heard)
+            while archive.mine.study not in heard[at:]:
+                heard += await live.get_message()
+    foreign_uids = [
+        uid for one in (*archive.theirs, archive.gone, foreign) for uid in (one.study, one.series, one.uid)
+    ]
+    assert [trace for trace in (SECRET, *foreign_uids) if trace in heard] == []
