@@ -1,7 +1,8 @@
-// The websocket: a snapshot, then numbered changes; reconnects by itself, and notices silence.
+// The websocket: of each topic a snapshot, then numbered changes; reconnects by itself, and notices silence.
 
-import { merged } from "./model.js";
+import { composed, merged } from "./model.js";
 
+const TOPICS = ["system", "associations", "queues", "studies"];
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 15000;
 const SILENCE_MS = 8000;
@@ -23,24 +24,27 @@ export class Live {
   open() {
     clearTimeout(this.retry);
     this.retry = undefined;
-    this.state = null;
+    this.topics = {};
     const socket = new WebSocket(this.url);
     this.socket = socket;
     this.watch();
     socket.onmessage = (event) => this.socket === socket && this.hear(JSON.parse(event.data));
-    socket.onopen = () => socket.send('{"subscribe":["system"]}'); // a stranger is told at once
+    socket.onopen = () => socket.send(JSON.stringify({ subscribe: TOPICS })); // a stranger is told at once
     socket.onclose = (event) => this.socket === socket && (event.code === NOT_RECOGNISED ? this.stop() : this.lose());
   }
 
-  hear(message) {
+  hear({ topic, kind, n, state, changes }) {
     this.watch();
-    if (message.kind === "snapshot") this.state = message.state;
-    else if (this.state && message.n === this.number + 1) this.state = merged(this.state, message.changes);
+    const before = this.topics[topic];
+    if (kind === "snapshot") this.topics[topic] = { n, state };
+    else if (kind === "refused") this.topics[topic] = { n: 0, state: null };
+    else if (before && n === before.n + 1) this.topics[topic] = { n, state: merged(before.state, changes) };
     else return this.lose(); // a gap: only a fresh snapshot helps
-    this.number = message.n;
+    const node = composed(this.topics);
+    if (!node) return;
     this.failures = 0;
     this.onLink("live", 0);
-    this.onState(this.state);
+    this.onState(node);
   }
 
   stop() {

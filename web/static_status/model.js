@@ -17,6 +17,29 @@ export function merged(state, patch) {
   return result;
 }
 
+const STUDIES_SHOWN = 20;
+
+/** The node out of what the topics say; null as long as there is nothing of the node itself. */
+export function composed({ system, associations, queues, studies }) {
+  if (!system?.state) return null;
+  const open = Object.values(associations?.state?.associations ?? {});
+  const workers = {};
+  for (const [slot, worker] of Object.entries(system.state.workers)) {
+    const mine = open.filter((one) => one.slot === worker.slot);
+    const mailboxes = Object.values(queues?.state?.mailboxes[slot] ?? {});
+    workers[slot] = { ...worker, associations: mine, mailboxes };
+  }
+  const newest = Object.values(studies?.state?.studies ?? {}).sort((a, b) => (a.received_at < b.received_at ? 1 : -1));
+  const last_studies = newest.slice(0, STUDIES_SHOWN).map((study) => ({
+    ...study,
+    modalities: study.modalities.join("\\"),
+    series: study.number_of_series,
+    instances: study.number_of_instances,
+  }));
+  const studies_note = studies ? (studies.state ? "" : "You may not search for studies.") : "The index has not answered yet.";
+  return { ...system.state, workers, last_studies, studies_note };
+}
+
 export const workersOf = (state) => Object.values(state.workers).sort((a, b) => a.slot - b.slot);
 
 const sum = (items, of) => items.reduce((total, item) => total + of(item), 0);

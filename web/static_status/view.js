@@ -4,7 +4,6 @@ import { at, cells, keyed, look, make, text } from "./dom.js";
 import * as format from "./format.js";
 import { alerts, kindOf, totals, workersOf } from "./model.js";
 
-const STALE_STUDIES_S = 10;
 const LITTLE_SPACE_BYTES = 20e9;
 
 export function draw(state, rates) {
@@ -111,13 +110,9 @@ function drawAssociations(state, { associations, stored }) {
 
 function drawStudies(state) {
   const studies = state.last_studies;
-  const asked = state.studies_as_of > 0;
-  const stale = asked && state.at - state.studies_as_of > STALE_STUDIES_S;
   at("studies-table").hidden = !studies.length;
-  at("studies-empty").hidden = studies.length > 0 || !asked;
-  let note = asked ? "" : "The index has not answered yet.";
-  if (stale) note = `The index does not answer; as of ${format.clock(state.studies_as_of)}`;
-  text(at("studies-note"), note);
+  at("studies-empty").hidden = studies.length > 0 || state.studies_note !== "";
+  text(at("studies-note"), state.studies_note);
   keyed(
     at("studies-table").querySelector("tbody"),
     studies,

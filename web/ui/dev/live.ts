@@ -118,6 +118,25 @@ export function nodeStatus(): NodeStatus {
 }
 
 export function liveState(topic: string): unknown {
-  if (topic === "studies") return { last_studies: [] };
-  return nodeStatus();
+  const node = nodeStatus();
+  const bySlot = <T>(what: (worker: WorkerStatus) => T) =>
+    Object.fromEntries(node.workers.map((worker) => [String(worker.slot), what(worker)]));
+  switch (topic) {
+    case "system":
+      return { ...node, workers: bySlot(({ associations: _, mailboxes: __, ...facts }) => facts) };
+    case "associations":
+      return {
+        associations: Object.fromEntries(
+          node.workers.flatMap(({ slot, associations }) =>
+            associations.map((one, place) => [`${slot}.${place}`, { ...one, slot }]),
+          ),
+        ),
+      };
+    case "queues":
+      return { mailboxes: bySlot(({ mailboxes }) => Object.fromEntries(mailboxes.map((one) => [one.name, one]))) };
+    case "studies":
+      return { studies: {} };
+    default:
+      return { alerts: {} };
+  }
 }

@@ -115,6 +115,7 @@ export class Live {
     } catch {
       return;
     }
+    if (!this.wanted.has(message.topic)) return; // on its way when it was unsubscribed
     const before = this.topic(message.topic);
     const n = message.n ?? before.n;
     if (message.kind === "refused") this.topics.set(message.topic, { ...SILENT, refused: true });

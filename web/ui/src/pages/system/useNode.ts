@@ -3,19 +3,18 @@ import { useEffect, useMemo, useRef, useState } from "react";
 import { api } from "@/api/client";
 import { useTopic } from "@/api/live";
 import type { NodeStatus } from "@/api/types";
+import { nodeOf } from "@/lib/node";
 import { keep, sampleOf, type Sample } from "@/lib/rates";
 
 const KEPT_S = 600;
 const ASKED_EVERY_MS = 2_000;
 
-function isNode(state: unknown): state is NodeStatus {
-  return typeof state === "object" && state !== null && Array.isArray((state as Partial<NodeStatus>).workers);
-}
-
 /** The node as it is now and its rates of the last minutes; from the live connection, or by asking while there is none. */
 export function useNode(paused: boolean) {
-  const { state } = useTopic("system");
-  const pushed = isNode(state) ? state : undefined;
+  const { state: system } = useTopic("system");
+  const { state: associations } = useTopic("associations");
+  const { state: queues } = useTopic("queues");
+  const pushed = useMemo(() => nodeOf(system, associations, queues), [system, associations, queues]);
   const asked = useQuery({
     queryKey: ["status"],
     queryFn: ({ signal }) => api.get<NodeStatus>("/status", {}, signal),
