@@ -8,7 +8,7 @@ function worker(slot: number): WorkerStatus {
   return {
     slot,
     pid: 4100 + slot,
-    state: "running",
+    state: "accepting",
     uptime_s: (Date.now() - started) / 1000 + 93_000,
     accepting: true,
     why_not: "",
@@ -63,19 +63,19 @@ function worker(slot: number): WorkerStatus {
             },
           ],
     actors: [
-      { depth: 0, name: "pacs", state: "running", restarts: 0, crashes: 0, last_crash: "" },
-      { depth: 1, name: "storage", state: "running", restarts: 0, crashes: 0, last_crash: "" },
+      { depth: 0, name: "pacs", state: "up", restarts: 0, crashes: 0, last_crash: "" },
+      { depth: 1, name: "storage", state: "up", restarts: 0, crashes: 0, last_crash: "" },
       {
         depth: 2,
         name: "indexer",
-        state: "running",
+        state: "up",
         restarts: slot,
         crashes: slot,
         last_crash: slot ? "ConnectionResetError: the database went away" : "",
       },
-      { depth: 2, name: "writers", state: "running", restarts: 0, crashes: 0, last_crash: "" },
-      { depth: 3, name: "writer-1", state: "running", restarts: 0, crashes: 0, last_crash: "" },
-      { depth: 1, name: "edge", state: "running", restarts: 0, crashes: 0, last_crash: "" },
+      { depth: 2, name: "writers", state: "up", restarts: 0, crashes: 0, last_crash: "" },
+      { depth: 3, name: "writer-1", state: "up", restarts: 0, crashes: 0, last_crash: "" },
+      { depth: 1, name: "edge", state: "up", restarts: 0, crashes: 0, last_crash: "" },
     ],
     mailboxes: [
       {

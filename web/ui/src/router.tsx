@@ -1,5 +1,5 @@
 import { createRootRoute, createRoute, createRouter, lazyRouteComponent, Outlet } from "@tanstack/react-router";
-import { ourPath } from "./lib/paths";
+import { doorOf, ourPath } from "./lib/paths";
 import { parseSearch, formatSearch, type StudySearch } from "./lib/search";
 import { Crashed, Lost } from "./shell/Crashed";
 import { SignedIn } from "./shell/SignedIn";
@@ -33,12 +33,6 @@ export const loginRoute = createRoute({
   validateSearch: (query: Record<string, unknown>): { next?: string } => ({
     next: typeof query["next"] === "string" ? ourPath(query["next"], "/") : undefined,
   }),
-});
-
-export const shareRoute = createRoute({
-  getParentRoute: () => root,
-  path: "/share/$secret",
-  component: lazyRouteComponent(() => import("./pages/SharePage"), "SharePage"),
 });
 
 const inside = createRoute({ getParentRoute: () => root, id: "inside", component: SignedIn });
@@ -76,10 +70,12 @@ export const auditRoute = createRoute({
   validateSearch: texts("q", "period", "event", "outcome", "who", "address", "patient_id", "uid"),
 });
 
+const door = doorOf(new URL(location.href));
+if (door) history.replaceState(null, "", door);
+
 export const router = createRouter({
   routeTree: root.addChildren([
     loginRoute,
-    shareRoute,
     inside.addChildren([
       studiesRoute,
       studyRoute,

@@ -3,7 +3,7 @@ import { ageAt, clock, dateRange, fromDicom, momentRange, parseRange, rangeFilte
 import { bytes, day, duration, relative } from "@/lib/format";
 import { lines } from "@/lib/lines";
 import { personName } from "@/lib/names";
-import { ourPath } from "@/lib/paths";
+import { doorOf, isViewer, ourPath } from "@/lib/paths";
 import { parseValue, showValue } from "@/lib/settings";
 
 describe("person names", () => {
@@ -102,7 +102,39 @@ describe("what comes from outside", () => {
     ])
       expect(ourPath(evil, "/", here)).toBe("/");
     expect(ourPath("/study/1.2?tab=audit#x", "/", here)).toBe("/study/1.2?tab=audit#x");
-    expect(ourPath("https://pacs.example/ohif/viewer?a=1", "/", here)).toBe("/ohif/viewer?a=1");
+    expect(ourPath("/ohif/viewer?a=1", "/", here)).toBe("/ohif/viewer?a=1");
+  });
+
+  it("of the viewer lead out of the panel", () => {
+    expect(["/ohif", "/ohif/viewer?a=1", "/ohifx", "/"].map(isViewer)).toEqual([true, true, false, false]);
+  });
+
+  it("are pages, not the server's other answers, nor the login again", () => {
+    for (const none of [
+      "/login?next=/login",
+      "/api/v1/logout",
+      "/dicom-web/studies/1",
+      "/share/x",
+      `/${"a".repeat(3000)}`,
+    ])
+      expect(ourPath(none, "/", "https://pacs.example")).toBe("/");
+  });
+
+  it("are kept through the login that the viewer sends people to", () => {
+    const door = (address: string) => doorOf(new URL(address, "https://pacs.example"));
+    expect(door("/")).toBeUndefined();
+    expect(door("/?modality=CT")).toBeUndefined();
+    expect(door("/system?next=/audit")).toBeUndefined();
+    expect(door("/?next=%2Fohif%2Fviewer%3Fa%3D1%26b%3D2")).toBe("/login?next=%2Fohif%2Fviewer%3Fa%3D1%26b%3D2");
+    for (const evil of [
+      "",
+      "https://evil.example/",
+      "//evil.example",
+      "/\\evil.example",
+      "/\t/evil.example",
+      "javascript:alert(1)",
+    ])
+      expect(door(`/?next=${encodeURIComponent(evil)}`)).toBe("/login?next=%2F");
   });
 });
 

@@ -323,14 +323,6 @@ export const en = {
     none: "No share links",
     none_note: "A link lets somebody without an account see one study.",
   },
-  opened_share: {
-    title: "Shared study",
-    text: "Somebody shares a study with you.",
-    asks_password: "This link needs a password. You have it from whoever sent you the link.",
-    open: "Open the study",
-    wrong: "That is not the password.",
-    gone: "This link has expired or was revoked. Ask whoever sent it for a new one.",
-  },
   audit: {
     when: "When",
     event: "What",
@@ -429,6 +421,15 @@ export const en = {
     resume: "Resume",
     paused: "Paused",
     alerts: "What needs attention",
+    states: {
+      accepting: "accepting",
+      up: "up",
+      starting: "starting",
+      draining: "draining",
+      drained: "drained",
+      down: "down",
+      crashed: "crashed",
+    },
     used_by_archive: "Used by the archive",
   },
   nodes: {

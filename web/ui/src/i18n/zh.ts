@@ -300,14 +300,6 @@ export const zh: Translation = {
     none: "没有分享链接",
     none_note: "通过链接，没有账户的人可以查看一项检查。",
   },
-  opened_share: {
-    title: "分享的检查",
-    text: "有人与您分享了一项检查。",
-    asks_password: "此链接需要密码。请向发送链接的人索取。",
-    open: "打开检查",
-    wrong: "密码不正确。",
-    gone: "此链接已过期或被撤销。请向发送者索取新链接。",
-  },
   audit: {
     when: "时间",
     event: "事件",
@@ -405,6 +397,15 @@ export const zh: Translation = {
     resume: "继续",
     paused: "已暂停",
     alerts: "需要关注",
+    states: {
+      accepting: "正在接收",
+      up: "运行中",
+      starting: "启动中",
+      draining: "收尾中",
+      drained: "已结束",
+      down: "已停止",
+      crashed: "已崩溃",
+    },
     used_by_archive: "归档占用",
   },
   nodes: {

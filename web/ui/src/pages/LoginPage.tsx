@@ -4,11 +4,12 @@ import { useMutation, useQuery } from "@tanstack/react-query";
 import { getRouteApi, useRouter } from "@tanstack/react-router";
 import { useEffect } from "react";
 import { useTranslation } from "react-i18next";
-import { api, Problem } from "@/api/client";
+import { address, api, Problem } from "@/api/client";
 import { useMe, useSetMe } from "@/api/session";
 import type { LoginOptions, Me } from "@/api/types";
 import { isLanguage, LANGUAGES, speak } from "@/i18n";
 import { describe } from "@/lib/describe";
+import { isViewer } from "@/lib/paths";
 import { Waiting } from "@/ui/bits";
 import { IconAlertTriangle, IconLogin } from "@/ui/icons";
 
@@ -37,7 +38,9 @@ export function LoginPage() {
 
   const known = Boolean(me.data);
   useEffect(() => {
-    if (known) router.history.replace(next ?? "/");
+    if (!known) return;
+    if (next && isViewer(next)) location.replace(next);
+    else router.history.replace(next ?? "/");
   }, [known, next, router]);
 
   if (known) return <Waiting />;
@@ -82,7 +85,7 @@ export function LoginPage() {
         {oidc && (
           <>
             <Divider my="md" label={t("login.or")} />
-            <Button component="a" href={oidc.url} variant="default" fullWidth>
+            <Button component="a" href={address(oidc.url, { return_to: next })} variant="default" fullWidth>
               {t("login.with", { name: oidc.name })}
             </Button>
           </>

@@ -16,10 +16,12 @@ interface Props {
   value: string;
   onChange: (filter: string) => void;
   presets?: boolean;
+  /** What stands there while nothing is chosen. */
+  placeholder?: string;
 }
 
 /** A period: one of the usual ones, a day, or from one day to another. */
-export function DateFilter({ label, value, onChange, presets = true }: Props) {
+export function DateFilter({ label, value, onChange, presets = true, placeholder }: Props) {
   const { t, i18n } = useTranslation();
   const [open, setOpen] = useState(false);
   const [half, setHalf] = useState<Date | undefined>();
@@ -48,7 +50,7 @@ export function DateFilter({ label, value, onChange, presets = true }: Props) {
           data-set={value !== "" || undefined}
           onClick={() => setOpen((was) => !was)}
         >
-          <span>{shown || t("any")}</span>
+          <span>{shown || (placeholder ?? t("any"))}</span>
           <IconCalendar size={14} aria-hidden />
         </button>
       </Popover.Target>

@@ -105,6 +105,7 @@ export function StudiesPage() {
             <div className="toolbar-date">
               <DateFilter
                 label={t("column.study_date")}
+                placeholder={t("column.study_date")}
                 value={search.filters["study_date"] ?? ""}
                 onChange={(value) => onSearch(withFilter(search, "study_date", value))}
               />

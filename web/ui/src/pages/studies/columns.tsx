@@ -17,7 +17,7 @@ export interface ColumnLook {
 export const LOOKS: Readonly<Record<Column, ColumnLook>> = {
   patient_name: { width: 184, cell: (study) => <PersonName value={study.patient_name} /> },
   patient_id: {
-    width: 114,
+    width: 122,
     cell: (study, _, t) => (
       <span className="copyable">
         <span className="clip" title={study.issuer_of_patient_id || study.patient_id}>
@@ -27,21 +27,21 @@ export const LOOKS: Readonly<Record<Column, ColumnLook>> = {
       </span>
     ),
   },
-  patient_birth_date: { width: 106, cell: (study, language) => day(fromDicom(study.patient_birth_date), language) },
+  patient_birth_date: { width: 100, cell: (study, language) => day(fromDicom(study.patient_birth_date), language) },
   patient_sex: {
     width: 76,
     cell: (study, _, t) => (study.patient_sex ? t(`sex.${study.patient_sex}`, study.patient_sex) : ""),
   },
   study_date: {
-    width: 140,
+    width: 138,
     cell: (study, language) => (
       <>
         {day(fromDicom(study.study_date), language)} <span className="faint">{clock(study.study_time)}</span>
       </>
     ),
   },
-  modalities: { width: 110, cell: (study) => <Modalities of={study.modalities} /> },
-  study_description: { width: 170, cell: (study) => study.study_description },
+  modalities: { width: 104, cell: (study) => <Modalities of={study.modalities} /> },
+  study_description: { width: 150, cell: (study) => study.study_description },
   accession_number: { width: 114, cell: (study) => study.accession_number },
   referring_physician_name: {
     width: 170,
@@ -50,12 +50,12 @@ export const LOOKS: Readonly<Record<Column, ColumnLook>> = {
   institution_name: { width: 160, cell: (study) => study.institution_name },
   number_of_series: { width: 92, numeric: true, cell: (study, language) => whole(study.number_of_series, language) },
   number_of_instances: {
-    width: 84,
+    width: 78,
     numeric: true,
     cell: (study, language) => whole(study.number_of_instances, language),
   },
   size_bytes: { width: 96, numeric: true, cell: (study, language) => bytes(study.size_bytes, language) },
-  received_at: { width: 106, cell: (study) => <When at={study.received_at} /> },
+  received_at: { width: 112, cell: (study) => <When at={study.received_at} /> },
   source: { width: 130, cell: (study) => <span className="mono clip">{study.source}</span> },
   study_instance_uid: {
     width: 260,

@@ -9,6 +9,15 @@ import type { Sample } from "@/lib/rates";
 
 register([LineChart, GridComponent, TooltipComponent, AriaComponent, CanvasRenderer]);
 
+const SHOWN_S = 300;
+/** Where nothing comes, the scale stays a sensible one. */
+const IDLE_IMAGES = 10;
+const IDLE_BYTES = 1_000_000;
+const atLeast =
+  (least: number) =>
+  ({ max }: { max: number }) =>
+    max > least ? null : least;
+
 interface Props {
   samples: readonly Sample[];
   label: string;
@@ -34,6 +43,7 @@ export default function IngestChart({ samples, label, names, language }: Props) 
   const [instances, volume] = names;
   useEffect(() => {
     const ink = dark ? "#97a2af" : "#5b6776";
+    const end = samples.at(-1)?.at ?? Date.now() / 1000;
     const line = dark ? "#2a3440" : "#d9dfe6";
     const axis = {
       axisLabel: { color: ink, fontSize: 11 },
@@ -47,14 +57,19 @@ export default function IngestChart({ samples, label, names, language }: Props) 
       grid: { left: 8, right: 8, top: 12, bottom: 4, containLabel: true },
       xAxis: {
         type: "time",
+        // The last minutes, from the first look on: a time axis without data would show days.
+        min: (end - SHOWN_S) * 1000,
+        max: end * 1000,
         ...axis,
         splitLine: { show: false },
-        axisLabel: { ...axis.axisLabel, formatter: "{HH}:{mm}:{ss}", hideOverlap: true },
+        axisLabel: { ...axis.axisLabel, formatter: "{HH}:{mm}", hideOverlap: true },
       },
       yAxis: [
-        { type: "value", minInterval: 1, ...axis },
+        { type: "value", min: 0, max: atLeast(IDLE_IMAGES), minInterval: 1, ...axis },
         {
           type: "value",
+          min: 0,
+          max: atLeast(IDLE_BYTES),
           ...axis,
           splitLine: { show: false },
           axisLabel: { ...axis.axisLabel, formatter: (value: number) => bytes(value, language) },

@@ -1,7 +1,8 @@
-import { Badge, Table } from "@mantine/core";
+import { Table } from "@mantine/core";
 import { useTranslation } from "react-i18next";
 import type { ActorStatus, MailboxStatus, WorkerStatus } from "@/api/types";
 import { bytes, duration, whole } from "@/lib/format";
+import { State } from "@/ui/State";
 
 /** One process: the tree of its actors and what waits in their mailboxes. */
 export function Worker({ worker }: { worker: WorkerStatus }) {
@@ -11,9 +12,7 @@ export function Worker({ worker }: { worker: WorkerStatus }) {
     <section className="card section" aria-labelledby={id}>
       <div className="section-head">
         <h2 id={id}>{t("system.worker", { slot: worker.slot })}</h2>
-        <Badge variant="light" color={worker.state === "running" ? "teal" : "orange"}>
-          {worker.state}
-        </Badge>
+        <State state={worker.state} />
         <span className="figures faint">
           PID {worker.pid} · {t("system.uptime", { time: duration(worker.uptime_s) })} · {t("system.memory")}{" "}
           {bytes(worker.memory_bytes, i18n.language)} · {t("system.lag")} {worker.loop_lag_ms.toFixed(1)} ms
@@ -71,14 +70,11 @@ export function Worker({ worker }: { worker: WorkerStatus }) {
 }
 
 function Actor({ actor }: { actor: ActorStatus }) {
-  const well = actor.state === "running";
   return (
     <Table.Tr>
       <Table.Td style={{ paddingLeft: 12 + actor.depth * 16 }}>{actor.name}</Table.Td>
       <Table.Td>
-        <span className="state" data-well={well || undefined}>
-          {actor.state}
-        </span>
+        <State state={actor.state} />
       </Table.Td>
       <Table.Td data-numeric>{actor.restarts}</Table.Td>
       <Table.Td className="clip crash" title={actor.last_crash}>
