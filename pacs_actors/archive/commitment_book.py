@@ -115,15 +115,18 @@ class CommitmentBook:
             given_up,
         )
 
-    async def stored(self, sop_instance_uids: Sequence[str], scope: StudyScope) -> dict[str, StoredInstance]:
-        """What the index knows of these instances, as far as they are within the scope."""
+    async def stored(
+        self, sop_instance_uids: Sequence[str], scope: StudyScope, source: str | None = None
+    ) -> dict[str, StoredInstance]:
+        """What the index knows of these instances, as far as they are within the scope, or came from this source."""
         conditions = Conditions()
         clause = f"i.sop_instance_uid = ANY ({conditions.parameter(list(sop_instance_uids), 'text[]')})"
         seen = scope_clause(scope, conditions.parameter)
         if seen is not None:
+            own = "" if source is None else f" OR i.source = {conditions.parameter(source, 'text')}"
             clause += (
-                " AND EXISTS (SELECT FROM series e JOIN studies s ON s.id = e.study"
-                f" WHERE e.id = i.series AND {seen})"
+                " AND (EXISTS (SELECT FROM series e JOIN studies s ON s.id = e.study"
+                f" WHERE e.id = i.series AND {seen}){own})"
             )
 
         async def unit(connection: asyncpg.Connection) -> list[Any]:
@@ -134,6 +137,33 @@ class CommitmentBook:
             return rows
 
         return {row[0]: StoredInstance(row[1], row[2], row[3]) for row in await self.database.run(unit)}
+
+    # -- transactions that are answered at once: of DICOMweb ----------------------------------------------------------------------
+    async def keep(self, requester: str, transaction_uid: str, answer: bytes) -> bool:
+        """Keep the answer (JSON) to a transaction; False if there was one of that UID already."""
+
+        async def unit(connection: asyncpg.Connection) -> bool:
+            number = await connection.fetchval(
+                "INSERT INTO commitment_requests (transaction_uid, requester, references_asked, state, result) "
+                "VALUES ($1, $2, '[]', 'reported', $3) ON CONFLICT (requester, transaction_uid) DO NOTHING RETURNING id",
+                transaction_uid, requester, answer.decode(),
+            )  # fmt: skip
+            return number is not None
+
+        return await self.database.run(unit, urgent=True)
+
+    async def kept(self, requester: str, transaction_uid: str) -> bytes | None:
+        """The answer to a transaction; None if there was none."""
+
+        async def unit(connection: asyncpg.Connection) -> bytes | None:
+            text: str | None = await connection.fetchval(
+                "SELECT result::text FROM commitment_requests WHERE requester = $1 AND transaction_uid = $2",
+                requester,
+                transaction_uid,
+            )
+            return None if text is None else text.encode()
+
+        return await self.database.run(unit)
 
     async def _execute(self, statement: str, *arguments: object) -> None:
         async def unit(connection: asyncpg.Connection) -> None:

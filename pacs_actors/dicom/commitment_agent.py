@@ -97,7 +97,7 @@ class CommitmentAgent:
         try:
             result = request.result
             if result is None:
-                result = await self._check(request.references, request.scope)
+                result = await self.check(request.references, request.scope)
                 await self.book.checked(request.number, result)
             with trio.move_on_after(_REPORT_WITHIN_S) as patience:
                 await self._report(request, result)
@@ -130,15 +130,17 @@ class CommitmentAgent:
             pass  # its lease runs out, and it is due again
 
     # -- check ------------------------------------------------------------------------------------------------------------------
-    async def _check(self, references: tuple[Reference, ...], scope: StudyScope) -> CommitmentResult:
+    async def check(
+        self, references: tuple[Reference, ...], scope: StudyScope, source: str | None = None
+    ) -> CommitmentResult:
         """What of it is durable here: in the index, under the class it was named with, and as an object of the right size.
 
-        What is outside of the scope is answered as if it were not there.
+        What is outside of the scope is answered as if it were not there; but what came from this source. raises: Unavailable
         """
         facilities = self.facilities
         if not await wait_until_indexed(facilities.progress, within_s=facilities.settings.index.catch_up_s):
             raise Unavailable("the index has not caught up")
-        found = await self.book.stored([one.sop_instance_uid for one in references], scope)
+        found = await self.book.stored([one.sop_instance_uid for one in references], scope, source)
         committed: list[Reference] = []
         failed: list[Failure] = []
         for one in references:

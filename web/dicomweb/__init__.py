@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from web.context import WebContext
-from web.dicomweb import archive, capabilities, delete, instances, metadata, query, wado_uri
+from web.dicomweb import archive, capabilities, commitment, delete, instances, metadata, query, wado_uri
 from web.dicomweb.bulkdata import BulkData
 from web.dicomweb.frames import Frames
 from web.dicomweb.objects import WebObjects
@@ -30,6 +30,7 @@ def routes(context: WebContext) -> list[Route]:
         *rendering.routes(),
         *Store(context).routes(),
         *delete.routes(context),
+        *commitment.routes(context),
         *wado_uri.routes(objects, rendering.of_uri),
     ]
     return [*served, *capabilities.routes(served)]
