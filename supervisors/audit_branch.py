@@ -8,7 +8,7 @@ from pathlib import Path
 import trio
 
 from pacs_actors.audit.anchor_keeper import AnchorKeeper
-from pacs_actors.audit.audit import Audit
+from pacs_actors.audit.audit import Audit, unrecorded
 from pacs_actors.audit.auditor import Auditor
 from pacs_actors.audit.dicom_xml import Source
 from pacs_actors.audit.syslog_sender import SyslogSender
@@ -60,6 +60,11 @@ class AuditBranch:
                 "audit_syslog_connected": int(self.sender.connected),
             }
         return found
+
+    def give_up(self) -> None:
+        """There is no time left for what is not in the database: it goes to the log."""
+        for event in self.auditor.unwritten():
+            unrecorded(event)
 
     async def finish(self) -> None:
         """After the last row of this worker: note the end."""

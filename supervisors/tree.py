@@ -283,17 +283,19 @@ class WorkerTree:
                 (self.ingest, self.writers),
                 (self.queries, self.responding),
                 (self.index, self.indexing),
-                (self.auditing.mailbox, self.auditor),
             ):
                 mailbox.close()
                 await _until_drained(child)
-            if self.board.schema_stands:  # a worker may be told to drain before there is an audit
-                await self.auditing.finish()
             self.web_ends.set()
             await _until_drained(self.edge.children[-1])
+            self.auditing.mailbox.close()  # the last: whoever was served until now is in the audit
+            await _until_drained(self.auditor)
+            if self.board.schema_stands:  # a worker may be told to drain before there is an audit
+                await self.auditing.finish()
         if grace.cancelled_caught:
             left = [vitals.name for _, vitals in self.root.walk() if vitals.state == "up"]
             logs.warning("drain_cut_short", left=left)
+            self.auditing.give_up()
         self.drained = True
         everything.cancel()
 

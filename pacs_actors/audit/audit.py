@@ -49,13 +49,7 @@ class Audit:
                 return
             except Unavailable:
                 pass
-        logs.error(
-            "audit_overflow",
-            audit=event.event,
-            outcome=event.outcome,
-            by=event.who,
-            uids=list(event.uids[:10]),
-        )
+        unrecorded(event)
 
     async def record(self, event: AuditEvent) -> None:
         """As ``note``, and return once the event is in the database: for what must not happen without its trace.
@@ -244,6 +238,13 @@ def made(
         details = {**details, "more_uids": len(shown) - _MOST_UIDS}
         shown = shown[:_MOST_UIDS]
     return AuditEvent(event, outcome, actor.who, actor.address, patient_id, shown, details, actor.via)
+
+
+def unrecorded(event: AuditEvent) -> None:
+    """Log an event that cannot be written any more."""
+    logs.error(
+        "audit_overflow", audit=event.event, outcome=event.outcome, by=event.who, uids=list(event.uids[:10])
+    )
 
 
 def _dated(event: AuditEvent) -> AuditEvent:

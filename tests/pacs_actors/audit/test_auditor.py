@@ -75,6 +75,22 @@ async def test_nothing_is_lost_while_postgresql_is_away(autojump_clock: trio.tes
     assert len(trail.rows) == 30
 
 
+async def test_what_is_not_written_when_there_is_no_time_left_is_known(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    trail = FakeTrail(away=1_000_000)
+    actor, mailbox = auditor(trail)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(actor.run)
+        for number in range(700):
+            await mailbox.tell(event(number))
+        await trio.sleep(5)
+        left = [each.who for each in actor.unwritten()]
+        nursery.cancel_scope.cancel()
+    assert left == [f"CT{number}" for number in range(700)] and not trail.rows
+    assert not mailbox.depth
+
+
 async def test_a_row_that_postgresql_refuses_goes_to_the_log_and_keeps_no_other_out(
     autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
