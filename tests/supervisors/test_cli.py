@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +63,10 @@ class Told:
     """Stands for ``supervisors.node``: remembers the settings that it should serve."""
 
     settings: Settings | None = None
+    origins: Mapping[str, str] | None = None
 
-    def serve(self, settings: Settings) -> int:
-        self.settings = settings
+    def serve(self, settings: Settings, origins: Mapping[str, str] | None = None) -> int:
+        self.settings, self.origins = settings, origins
         return 7
 
 
@@ -211,7 +212,7 @@ def test_a_wrong_command_line_ends_with_2_and_the_usage(
 def test_expected_errors_become_exit_codes(
     error: BaseException, code: int, node: Told, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fall(_: Settings) -> int:
+    def fall(_: Settings, origins: Mapping[str, str] | None = None) -> int:
         raise error
 
     node.serve = fall  # type: ignore[method-assign]
@@ -223,7 +224,7 @@ def test_expected_errors_become_exit_codes(
     "error", [RuntimeError("bug"), ExceptionGroup("", [RuntimeError("bug"), PacsError("x")])]
 )
 def test_a_bug_keeps_its_traceback(error: Exception, node: Told) -> None:
-    def fall(_: Settings) -> int:
+    def fall(_: Settings, origins: Mapping[str, str] | None = None) -> int:
         raise error
 
     node.serve = fall  # type: ignore[method-assign]
