@@ -202,7 +202,7 @@ class _Encoder:
         if vr == "SQ":
             if told not in ([], ["Value"]):
                 raise CannotUnderstand(f"the sequence {tag:08X} is bulk data")
-            return self._sequence(tag, attribute.get("Value") or [], depth)
+            return self._sequence(tag, attribute["Value"] if told else [], depth)
         if told == ["BulkDataURI"]:
             return self._bulk_element(tag, vr, attribute["BulkDataURI"])
         if told == ["InlineBinary"]:
@@ -210,7 +210,7 @@ class _Encoder:
             if tag == _PIXEL_DATA and self._encapsulated and not depth:
                 return _encapsulated([raw])
             return _value_element(tag, vr, raw)
-        return _value_element(tag, vr, _encoded(tag, vr, attribute.get("Value") or []))
+        return _value_element(tag, vr, _encoded(tag, vr, attribute["Value"] if told else []))
 
     def _sequence(self, tag: int, items: Any, depth: int) -> Made:
         if depth >= MAX_DEPTH:
