@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from config.scope import NodeScope
 from config.settings import NodeSettings, Settings
 from protocols.errors import ConfigError
 
@@ -16,6 +17,7 @@ RIGHTS: Final = ("store", "find", "move", "get", "commit")
 _UID: Final = re.compile(r"(?=.{1,64}\Z)(0|[1-9]\d*)(\.(0|[1-9]\d*))+")
 _ATTRIBUTE: Final = re.compile(r"[0-9A-Fa-f]{8}|[A-Z][A-Za-z0-9]{1,63}")
 _ROOT: Final = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?/?")
+_LONGEST_IN_RULE: Final = 256
 _EVERYWHERE: Final = frozenset({"0.0.0.0", "::", ""})  # noqa: S104
 
 
@@ -185,9 +187,17 @@ def _node(at: str, node: NodeSettings) -> Iterator[str]:
         if right not in RIGHTS:
             yield f"{at}.rights[{position}]: expected one of {', '.join(RIGHTS)}, not {right!r}"
     yield from _uids(f"{at}.transfer_syntaxes", node.transfer_syntaxes)
-    for position, rule in enumerate(node.scope.rules if node.scope is not None else ()):
+    yield from _scope(f"{at}.scope", node.scope or NodeScope())
+
+
+def _scope(at: str, scope: NodeScope) -> Iterator[str]:
+    for position, rule in enumerate(scope.rules):
         if rule.empty:
-            yield f"{at}.scope.rules[{position}]: a rule needs at least one list"
+            yield f"{at}.rules[{position}]: a rule needs at least one list"
+        for name in rule.__struct_fields__:
+            for place, value in enumerate(getattr(rule, name)):
+                if not (1 <= len(value) <= _LONGEST_IN_RULE and value.isprintable()):
+                    yield f"{at}.rules[{position}].{name}[{place}]: expected 1 to {_LONGEST_IN_RULE} characters"
 
 
 def _uids(path: str, uids: tuple[str, ...]) -> Iterator[str]:

@@ -19,7 +19,7 @@ from web.api.paging import page_query
 from web.api.whole_lists import whole_list
 from web.context import WebContext
 from web.http.answer import Answer, json_answer
-from web.http.request import BadRequest, NotFound, Request
+from web.http.request import BadRequest, Forbidden, NotFound, Request
 from web.http.routes import Handler, Route
 
 _PATH: Final = "/api/v1/nodes"
@@ -53,6 +53,7 @@ class Nodes:
         return whole_list(request, "nodes", await self._all(), _COLUMNS)
 
     async def add(self, request: Request) -> Answer:
+        _may_give(request)
         node = _checked(await request.json(NodeSettings))
         await self._not_fixed(node.ae_title)
         if len(await self._all()) >= _MOST_NODES:
@@ -64,6 +65,7 @@ class Nodes:
         return json_answer(_shown(node), 201, "application/json", ("location", where))
 
     async def replace(self, request: Request) -> Answer:
+        _may_give(request)
         node = _checked(await request.json(NodeSettings))
         if node.ae_title != request.values["ae_title"].strip(" "):
             raise BadRequest("A node keeps its AE title: add another one, and remove this.")
@@ -74,6 +76,7 @@ class Nodes:
         return json_answer(_shown(node))
 
     async def delete(self, request: Request) -> Answer:
+        _may_give(request)
         node = await self._asked_for(request)
         await self._not_fixed(node.ae_title)
         if not await self.ledger.remove_ae_node(node.ae_title):
@@ -121,6 +124,12 @@ class Nodes:
             "rights": " ".join(node.rights),
         }
         await self.audit.node_changed(request.actor, node.ae_title, change, **facts)
+
+
+def _may_give(request: Request) -> None:
+    """A node sees, and is sent, what its row says: nobody gives it more than they have. raises: Forbidden"""
+    if not request.who.scope.everything:
+        raise Forbidden("Only who sees every study decides what a node sees.")
 
 
 def _shown(node: NodeSettings, *, fixed: bool = False) -> Node:
