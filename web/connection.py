@@ -37,7 +37,7 @@ class Connection:
 
     def __init__(self, app: ASGIFramework, config: Config, context: WorkerContext, wire: Wire) -> None:
         self._app, self._config, self._context, self._wire = app, config, context, wire
-        self._life, self._watching = Life(), trio.CancelScope()
+        self._life, self._watching = Life(context), trio.CancelScope()
 
     async def run(self) -> None:
         """Returns when the connection is closed; the peer's misbehaviour is not an error."""
@@ -56,7 +56,7 @@ class Connection:
     async def _speak(self, protocol: str) -> None:
         async with TaskGroup() as tasks:
             speaker: _Speaker = (
-                Http2(self._app, self._context, self._wire, self._life, tasks)
+                Http2(self._app, self._wire, self._life, tasks)
                 if protocol == "h2"
                 else Http1(
                     self._app,
@@ -79,16 +79,14 @@ class Connection:
         with self._watching:
             while True:
                 idle_since = self._life.idle_since
-                if idle_since is None and self._context.terminated.is_set():
+                if idle_since is None and self._life.draining:
                     return  # the request that is under way is the last
                 until = (
                     trio.current_time() + min(_LOOKS_EVERY_S, patience_s)
                     if idle_since is None
                     else idle_since + patience_s
                 )
-                if idle_since is not None and (
-                    self._context.terminated.is_set() or trio.current_time() >= until
-                ):
+                if idle_since is not None and (self._life.draining or trio.current_time() >= until):
                     with trio.CancelScope(shield=True):
                         await speaker.close()
                     return

@@ -34,8 +34,7 @@ class BadAnswer(Exception):
 class Exchange:
     """ahead: what has been received behind the request's head, which ``left`` gives back as far as it is the next request's
 
-    closes: whether the connection ends with this answer; true once the draining server, the client or a body that is not
-            wanted asks for it
+    closes: whether the connection ends with this answer: the client wants it, the server drains, or a body was not wanted
     """
 
     def __init__(self, wire: Wire, life: Life, head: Head, ahead: bytes) -> None:
@@ -151,7 +150,7 @@ class Exchange:
             else:
                 lines.append(b"transfer-encoding: chunked\r\n")
         lines.append(b"date: %s\r\n" % http_date())
-        if self.closes or self._to_come:
+        if self.closes or self._to_come or self._life.draining:
             self.closes = True
             lines.append(b"connection: close\r\n")
         head = b"".join(lines)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import cast
 
 import h11
-from hypercorn.events import Event, RawData
+from hypercorn.events import Closed, Event, RawData
 from hypercorn.protocol.events import Body, EndBody, Response
 from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h11 import H11Protocol
@@ -66,6 +66,14 @@ class Fallback(H11Protocol):
             await self.send(cast(Event, RawData(made)))
 
     async def _create_stream(self, request: h11.Request) -> None:
+        names = {name for name, _ in request.headers}
+        if {
+            b"content-length",
+            b"transfer-encoding",
+        } <= names:  # an attempt at smuggling (RFC 9112 section 6.3)
+            await self._send_error_response(400)
+            await self.send(cast(Event, Closed()))
+            return
         headers = [(name, value) for name, value in request.headers if name != b"sec-websocket-extensions"]
         await super()._create_stream(
             h11.Request(

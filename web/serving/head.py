@@ -1,8 +1,8 @@
 """The head of a plain HTTP/1.1 request, read at once. Pure.
 
-Only what leaves no doubt where a request ends and what it means is read here; whatever else comes, well-formed or not, is
-h11's to judge. So nothing can be smuggled past one of the two: no bare LF, no folded line, no space before a colon, no
-Transfer-Encoding, at most one Content-Length, of digits only, exactly one Host (RFC 9112 sections 2.2, 5, 6.3).
+Only what leaves no doubt where a request ends and what it means is read here: no space before a colon, no Transfer-Encoding, at
+most one Content-Length, of digits only, exactly one Host (RFC 9112 sections 5, 6.3). Whatever else comes, well-formed or not,
+is h11's to judge, but for the line ends that it would forgive. So nothing can be smuggled past one of the two, or past a proxy.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ _HEAD: Final = re.compile(
 )
 _FIELD: Final = re.compile(rb"([^:]+):([^\r]*)\r\n")
 _NOT_PLAIN: Final = frozenset({b"transfer-encoding", b"upgrade", b"expect", b"http2-settings", b"trailer"})
+_DOUBTFUL: Final = re.compile(rb"(?<!\r)\n|\r(?=[^\n])|\n[ \t]")
 _LENGTH: Final = re.compile(rb"\d{1,18}")
 
 
@@ -54,3 +55,8 @@ def read_head(data: bytes) -> Head | None:
             return None
         keep_alive = option == b"keep-alive"
     return Head(match[1], match[2], headers, length, keep_alive, match.end())
+
+
+def has_doubtful_line(data: bytes, end: int) -> bool:
+    """Whether the head has a bare CR or LF, or a folded line, up to this place (RFC 9112 sections 2.2 and 5.2)."""
+    return _DOUBTFUL.search(data, 0, end) is not None

@@ -14,13 +14,14 @@ from hypercorn.typing import AppWrapper, ASGIFramework, ConnectionState
 from pacs_actors.operations import logs
 from web.serving.exchange import Exchange
 from web.serving.fallback import Fallback
-from web.serving.head import Head, read_head
+from web.serving.head import MOST_BYTES, Head, has_doubtful_line, read_head
 from web.serving.life import LINGER_S, Life
 from web.serving.wire import Wire
 
 # What a websocket client may send: pongs and a close, later small requests. More is an attack.
 _WEBSOCKET_BURST_BYTES: Final = 16384
 _WEBSOCKET_BYTES_S: Final = 1024
+_BAD_REQUEST: Final = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
 class Http1:
@@ -34,11 +35,12 @@ class Http1:
         life: Life,
         tasks: TaskGroup,
     ) -> None:
-        self._app, self._context, self._wire, self._life = app, context, wire, life
+        self._app, self._wire, self._life = app, wire, life
         secure = wire.scheme == "https"
         self._fallback = Fallback(
             wrapped, config, context, tasks, ConnectionState({}), secure, wire.client, wire.server, self._send_event
         )  # fmt: skip
+        self._begun = b""  # of a head that is not complete
         self._receiving, self._ended = trio.CancelScope(), False
         self._websocket_since: float | None = None
         self._websocket_bytes = 0
@@ -65,7 +67,19 @@ class Http1:
 
     async def _serve(self, data: bytes) -> None:
         while data and not self._ended:
-            head = read_head(data) if self._fallback.at_rest else None
+            if not self._fallback.at_rest:
+                await self._fallback.handle(RawData(data))
+                return
+            data, self._begun = self._begun + data, b""
+            end = data.find(b"\r\n\r\n")
+            if has_doubtful_line(data, end if end >= 0 else MOST_BYTES):
+                await self._wire.send(_BAD_REQUEST)
+                await self._end_sending()
+                return
+            if end < 0 and len(data) <= MOST_BYTES:
+                self._begun = data
+                return
+            head = read_head(data)
             if head is None:
                 await self._fallback.handle(RawData(data))
                 return
@@ -75,17 +89,17 @@ class Http1:
         """Serve one request; what has come behind it."""
         self._life.begin()
         exchange = Exchange(self._wire, self._life, head, ahead)
-        exchange.closes |= self._context.terminated.is_set()
         try:
             await self._app(cast(Any, exchange.scope), cast(Any, exchange.receive), exchange.send)
         except Exception as crash:
             logs.error("application_crashed", crash, path=exchange.scope["path"][:200])
+        if not exchange.complete and not exchange.broken:
             await exchange.fail()
         if not exchange.complete or exchange.broken:
             self._wire.abort()
             return b""
         self._life.end()
-        if exchange.closes or self._context.terminated.is_set():
+        if exchange.closes or self._life.draining:
             await self._end_sending()
             return b""
         return exchange.left

@@ -27,7 +27,6 @@ from h2.events import (
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
 from hypercorn.trio.task_group import TaskGroup
-from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ASGIFramework
 
 from pacs_actors.operations import logs
@@ -67,10 +66,8 @@ class _Frames(H2Connection):
 
 
 class Http2:
-    def __init__(
-        self, app: ASGIFramework, context: WorkerContext, wire: Wire, life: Life, tasks: TaskGroup
-    ) -> None:
-        self._app, self._context, self._wire, self._life, self._tasks = app, context, wire, life, tasks
+    def __init__(self, app: ASGIFramework, wire: Wire, life: Life, tasks: TaskGroup) -> None:
+        self._app, self._wire, self._life, self._tasks = app, wire, life, tasks
         self._frames = _Frames()
         self._streams: dict[int, Stream] = {}
         self._running, self._answered, self._resets = 0, 0, 0
@@ -152,7 +149,7 @@ class Http2:
 
     def _begin(self, event: RequestReceived) -> None:
         number, headers = event.stream_id, event.headers
-        if self._running >= MOST_STREAMS or self._context.terminated.is_set():
+        if self._running >= MOST_STREAMS or self._life.draining:
             self._reset(number, ErrorCodes.REFUSED_STREAM)
             return
         scope = _scope(self._wire, headers)
@@ -183,7 +180,7 @@ class Http2:
             self._streams.pop(stream.number, None)
             self._running -= 1
         if not self._running:
-            if self._context.terminated.is_set():
+            if self._life.draining:
                 await self.close()
             self._life.end()
 
