@@ -80,5 +80,6 @@ export function instances(series: string, count: number): Instance[] {
     number_of_frames: "",
     size_bytes: 531_204,
     received_at: new Date().toISOString(),
+    source: "CT_SOMATOM",
   }));
 }

@@ -21,8 +21,8 @@ const searches = [
   { id: 2, name: "My referrals", query: "referring_physician_name=Weber" },
 ];
 const nodes: Node[] = [
-  { ae_title: "CT_SOMATOM", host: "10.20.4.17", port: 104, networks: ["10.20.4.0/24"], tls: false, rights: ["store", "commit"], destinations: null, transfer_syntaxes: [], certificate_name: null, fixed: false },
-  { ae_title: "WORKSTATION1", host: "ws1.radiology.example", port: 11112, networks: [], tls: true, rights: ["store", "find", "move", "get"], destinations: ["WORKSTATION1"], transfer_syntaxes: ["1.2.840.10008.1.2.4.90"], certificate_name: "ws1.radiology.example", fixed: true },
+  { ae_title: "CT_SOMATOM", host: "10.20.4.17", port: 104, networks: ["10.20.4.0/24"], tls: false, rights: ["store", "commit"], destinations: null, transfer_syntaxes: [], certificate_name: null, scope: null, fixed: false },
+  { ae_title: "WORKSTATION1", host: "ws1.radiology.example", port: 11112, networks: [], tls: true, rights: ["store", "find", "move", "get"], destinations: ["WORKSTATION1"], transfer_syntaxes: ["1.2.840.10008.1.2.4.90"], certificate_name: "ws1.radiology.example", scope: null, fixed: true },
 ]; // prettier-ignore
 const everything = { everything: true, rules: [] };
 const roles: Role[] = [
@@ -32,14 +32,17 @@ const roles: Role[] = [
   { name: "referring physician", description: "Sees whom they referred", actions: ["study.search", "study.view"], scope: { everything: false, rules: [{ modalities: [], sources: [], institutions: [], departments: [], referring_physicians: [], studies: [], own_department: false, own_referring: true }] } },
 ]; // prettier-ignore
 const users: User[] = [
-  { id: 1, username: "admin", display_name: "Administrator", roles: ["administrator"], enabled: true, has_password: true, issuer: null, email: "", department: "", scope: null, last_login_at: ago(3) },
-  { id: 2, username: "weber", display_name: "Dr. Anna Weber", roles: ["radiologist"], enabled: true, has_password: true, issuer: null, email: "weber@hospital.example", department: "Radiology", scope: null, last_login_at: ago(300) },
-  { id: 3, username: "sokolov", display_name: "Игорь Соколов", roles: ["referring physician"], enabled: false, has_password: true, issuer: null, email: "", department: "Хирургия", scope: null, last_login_at: null },
+  { id: 1, username: "admin", display_name: "Administrator", roles: ["administrator"], enabled: true, has_password: true, issuer: null, language: "", created_at: ago(90_000), email: "", department: "", scope: null, last_login_at: ago(3) },
+  { id: 2, username: "weber", display_name: "Dr. Anna Weber", roles: ["radiologist"], enabled: true, has_password: true, issuer: null, language: "", created_at: ago(90_000), email: "weber@hospital.example", department: "Radiology", scope: null, last_login_at: ago(300) },
+  { id: 3, username: "sokolov", display_name: "Игорь Соколов", roles: ["referring physician"], enabled: false, has_password: true, issuer: null, language: "", created_at: ago(90_000), email: "", department: "Хирургия", scope: null, last_login_at: null },
 ]; // prettier-ignore
-const tokens: Token[] = [{ id: 1, name: "Nightly export", actions: ["study.search", "study.download"], created_at: ago(90_000), expires_at: ahead(4000), used_at: ago(400) }]; // prettier-ignore
+const tokens: Token[] = [{ id: 1, user_id: 1, username: "admin", name: "Nightly export", actions: ["study.search", "study.download"], created_at: ago(90_000), expires_at: ahead(4000), used_at: ago(400) }]; // prettier-ignore
 const events: AuditEvent[] = Array.from({ length: 60 }, (_, at) => ({
   id: 9000 - at,
   at: ago(at * 7 + 1),
+  recorded_at: ago(at * 7 + 1),
+  via: "session",
+  hash: "",
   event: ["login", "query", "view", "download", "store", "delete"][at % 6] ?? "",
   outcome: at % 11 === 5 ? "failure" : "success",
   who: ["admin", "weber", "CT_SOMATOM"][at % 3] ?? "",
@@ -49,15 +52,15 @@ const events: AuditEvent[] = Array.from({ length: 60 }, (_, at) => ({
   details: { route: "GET /api/v1/studies", keys: "patient_name" },
 }));
 const shares: Share[] = [
-  { id: 1, study_instance_uid: studies[0]?.study_instance_uid ?? "", created_at: ago(600), created_by: "weber", expires_at: ahead(150), note: "For Dr. Chen", has_password: true, opened: 3 },
-  { id: 2, study_instance_uid: studies[4]?.study_instance_uid ?? "", created_at: ago(30_000), created_by: "admin", expires_at: ago(400), note: "", has_password: false, opened: 1 },
+  { id: 1, study_instance_uid: studies[0]?.study_instance_uid ?? "", created_at: ago(600), created_by: "weber", expires_at: ahead(150), note: "For Dr. Chen", has_password: true, download: false, revoked_at: null, opened: 3 },
+  { id: 2, study_instance_uid: studies[4]?.study_instance_uid ?? "", created_at: ago(30_000), created_by: "admin", expires_at: ago(400), note: "", has_password: false, download: true, revoked_at: null, opened: 1 },
 ]; // prettier-ignore
 const settings: Setting[] = [
-  { key: "dicom.aet", value: "PACS", default: "PACS", description: "AE title that peers call.", live: false, source: "default" },
-  { key: "dicom.max_associations", value: 200, default: 100, description: "Associations open at once, per worker.", live: true, source: "file" },
-  { key: "people.session_lifetime_s", value: 36000, default: 36000, description: "How long a login lasts, in seconds.", live: true, source: "default" },
-  { key: "web.hosts", value: ["pacs.example"], default: [], description: "Names that the server answers to.", live: false, source: "file" },
-  { key: "archive.keep_deleted_s", value: 86400, default: 604800, description: "How long a deletion can be undone, in seconds.", live: true, source: "database" },
+  { key: "dicom.aet", value: "PACS", default: "PACS", description: "AE title that peers call.", live: false, source: "default", kind: "text", fixed_by: null, changed_by: null, changed_at: null },
+  { key: "dicom.max_associations", value: 200, default: 100, description: "Associations open at once, per worker.", live: true, source: "file", kind: "text", fixed_by: null, changed_by: null, changed_at: null },
+  { key: "people.session_lifetime_s", value: 36000, default: 36000, description: "How long a login lasts, in seconds.", live: true, source: "default", kind: "text", fixed_by: null, changed_by: null, changed_at: null },
+  { key: "web.hosts", value: ["pacs.example"], default: [], description: "Names that the server answers to.", live: false, source: "file", kind: "text", fixed_by: null, changed_by: null, changed_at: null },
+  { key: "archive.keep_deleted_s", value: 86400, default: 604800, description: "How long a deletion can be undone, in seconds.", live: true, source: "database", kind: "text", fixed_by: null, changed_by: null, changed_at: null },
 ]; // prettier-ignore
 
 function matches(study: Study, query: URLSearchParams): boolean {
@@ -151,6 +154,7 @@ export const handlers = [
         name: keyword.replaceAll(/([a-z])([A-Z])/g, "$1 $2"),
         value,
         length: value.length,
+        bulk: false,
         depth: at === 4 ? 1 : 0,
       })),
     ),

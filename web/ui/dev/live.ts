@@ -36,6 +36,7 @@ function worker(slot: number): WorkerStatus {
               received_bytes: 167_000_000,
               sent_bytes: 40_000,
               doing: "storing",
+              place: 0,
             },
             {
               calling_ae: "WORKSTATION1",
@@ -47,6 +48,7 @@ function worker(slot: number): WorkerStatus {
               received_bytes: 9_000,
               sent_bytes: 812_000_000,
               doing: "retrieving",
+              place: 0,
             },
           ]
         : [
@@ -60,6 +62,7 @@ function worker(slot: number): WorkerStatus {
               received_bytes: 6_600_000,
               sent_bytes: 4_000,
               doing: "storing",
+              place: 0,
             },
           ],
     actors: [

@@ -35,6 +35,7 @@ const NEW: Node = {
   destinations: null,
   transfer_syntaxes: [],
   certificate_name: null,
+  scope: null,
   fixed: false,
 };
 

@@ -10,6 +10,7 @@ import {
   Text,
   Textarea,
   TextInput,
+  Tooltip,
 } from "@mantine/core";
 import { useMemo, useState } from "react";
 import { useTranslation } from "react-i18next";
@@ -18,9 +19,9 @@ import { useChange, useList } from "@/api/lists";
 import { useSession } from "@/api/session";
 import type { Setting } from "@/api/types";
 import { parseValue, same, showValue } from "@/lib/settings";
-import { Empty, Failure, IconButton, PageHead, useTell, Waiting } from "@/ui/bits";
+import { Empty, Failure, IconButton, PageHead, useTell, Waiting, When } from "@/ui/bits";
 import { Dialog } from "@/ui/Dialog";
-import { IconPencil, IconSearch } from "@/ui/icons";
+import { IconArrowBackUp, IconLock, IconPencil, IconSearch } from "@/ui/icons";
 import { ListTable } from "@/ui/ListTable";
 import { TextFilter } from "@/ui/TextFilter";
 
@@ -29,7 +30,16 @@ const PATH = "/settings";
 export function SettingsPage() {
   const { t } = useTranslation();
   const { may } = useSession();
+  const tell = useTell();
   const settings = useList<Setting>(PATH);
+  const takeBack = useChange(PATH, async (key: string) => {
+    try {
+      await api.delete(`${PATH}/${encodeURIComponent(key)}`);
+      tell.done(t("settings.taken_back", { key }));
+    } catch (error) {
+      tell.failed(error);
+    }
+  });
   const [wanted, setWanted] = useState("");
   const [live, setLive] = useState(false);
   const [changed, setChanged] = useState(false);
@@ -105,20 +115,59 @@ export function SettingsPage() {
               cell: (one) => <Value value={one.value} bold={!same(one.value, one.default)} />,
             },
             { title: t("settings.default"), className: "setting-value", cell: (one) => <Value value={one.default} /> },
-            { title: t("settings.source"), cell: (one) => <span className="faint">{one.source}</span> },
+            { title: t("settings.source"), cell: (one) => <Source setting={one} /> },
           ]}
           actions={(one) =>
             one.live &&
-            may("settings.write") && (
-              <IconButton label={t("settings.change", { key: one.key })} onClick={() => setEdited(one)}>
-                <IconPencil size={16} />
-              </IconButton>
-            )
+            may("settings.write") &&
+            (one.fixed_by ? (
+              <Fixed by={one.fixed_by} />
+            ) : (
+              <>
+                {one.changed_by !== null && (
+                  <IconButton
+                    label={t("settings.take_back", { key: one.key })}
+                    onClick={() => takeBack.mutate(one.key)}
+                    loading={takeBack.isPending && takeBack.variables === one.key}
+                  >
+                    <IconArrowBackUp size={16} />
+                  </IconButton>
+                )}
+                <IconButton label={t("settings.change", { key: one.key })} onClick={() => setEdited(one)}>
+                  <IconPencil size={16} />
+                </IconButton>
+              </>
+            ))
           }
         />
       )}
       {edited && <Editor setting={edited} onClose={() => setEdited(undefined)} />}
     </div>
+  );
+}
+
+function Fixed({ by }: { by: string }) {
+  const { t } = useTranslation();
+  const label = t("settings.fixed_by", { origin: by });
+  return (
+    <Tooltip label={label}>
+      <IconLock size={16} aria-label={label} role="img" className="faint" />
+    </Tooltip>
+  );
+}
+
+function Source({ setting }: { setting: Setting }) {
+  const { t } = useTranslation();
+  return (
+    <span className="faint">
+      {setting.changed_by === null ? (
+        setting.source
+      ) : (
+        <>
+          {t("settings.changed_by", { who: setting.changed_by })} · <When at={setting.changed_at} />
+        </>
+      )}
+    </span>
   );
 }
 

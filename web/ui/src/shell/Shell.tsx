@@ -20,6 +20,7 @@ import {
   IconSun,
   IconUser,
 } from "@/ui/icons";
+import { AlertsBadge } from "./AlertsBadge";
 import { ConnectionBadge } from "./ConnectionBadge";
 import { Help } from "./Help";
 import { useKeys } from "./keyboard";
@@ -59,6 +60,7 @@ export function Shell() {
           <kbd aria-hidden>Ctrl K</kbd>
         </button>
         <div className="bar-end">
+          <AlertsBadge />
           <ConnectionBadge />
           <IconButton label={t("help.title")} onClick={() => setHelp(true)}>
             <IconKeyboard size={18} />

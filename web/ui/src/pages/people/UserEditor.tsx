@@ -20,6 +20,8 @@ export const NEW_USER: User = {
   scope: null,
   has_password: false,
   issuer: null,
+  language: "",
+  created_at: "",
   last_login_at: null,
 };
 const NOTHING: StudyScope = { everything: false, rules: [] };

@@ -1,8 +1,9 @@
-import { Alert, Button, Group, Modal, PasswordInput, Select, Stack, Text, TextInput } from "@mantine/core";
+import { Alert, Button, Checkbox, Group, Modal, PasswordInput, Select, Stack, Text, TextInput } from "@mantine/core";
 import { useForm } from "@mantine/form";
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useTranslation } from "react-i18next";
 import { api } from "@/api/client";
+import { useSession } from "@/api/session";
 import type { NewShare } from "@/api/types";
 import { describe } from "@/lib/describe";
 import { CopyButton, When } from "@/ui/bits";
@@ -28,10 +29,11 @@ export function ShareDialog({
   onClose: () => void;
 }) {
   const { t } = useTranslation();
+  const { may } = useSession();
   const client = useQueryClient();
-  const form = useForm({ initialValues: { expires: String(7 * DAY), password: "", note: "" } });
+  const form = useForm({ initialValues: { expires: String(7 * DAY), password: "", note: "", download: false } });
   const share = useMutation({
-    mutationFn: async (values: { expires: string; password: string; note: string }) => {
+    mutationFn: async (values: { expires: string; password: string; note: string; download: boolean }) => {
       const made: NewShare[] = [];
       for (const study of studies)
         made.push(
@@ -39,6 +41,7 @@ export function ShareDialog({
             expires_in_s: Number(values.expires),
             ...(values.password && { password: values.password }),
             ...(values.note && { note: values.note }),
+            download: values.download,
           }),
         );
       return made;
@@ -92,6 +95,9 @@ export function ShareDialog({
               autoComplete="new-password"
               {...form.getInputProps("password")}
             />
+            {may("study.download") && (
+              <Checkbox label={t("share.download")} {...form.getInputProps("download", { type: "checkbox" })} />
+            )}
             <TextInput label={t("share.note")} maxLength={200} {...form.getInputProps("note")} />
             {share.isError && <Alert color="red">{describe(share.error, t)}</Alert>}
             <Group justify="flex-end">

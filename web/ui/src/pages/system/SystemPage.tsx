@@ -1,10 +1,11 @@
-import { Alert, Button } from "@mantine/core";
+import { Button } from "@mantine/core";
 import { lazy, Suspense, useState, type ReactNode } from "react";
 import { useTranslation } from "react-i18next";
 import type { NodeStatus } from "@/api/types";
 import { bytes, duration, whole } from "@/lib/format";
 import { Failure, PageHead, Waiting } from "@/ui/bits";
-import { IconAlertTriangle, IconPlayerPause, IconPlayerPlay } from "@/ui/icons";
+import { IconPlayerPause, IconPlayerPlay } from "@/ui/icons";
+import { Alerts } from "./Alerts";
 import { Associations } from "./Associations";
 import { useNode } from "./useNode";
 import { Worker } from "./Worker";
@@ -54,27 +55,6 @@ export function SystemPage() {
       <Associations workers={node.workers} />
       {node.workers.map((worker) => (
         <Worker key={worker.slot} worker={worker} />
-      ))}
-    </div>
-  );
-}
-
-function Alerts({ node }: { node: NodeStatus }) {
-  const { t } = useTranslation();
-  const alerts = node.workers.flatMap((worker) => {
-    const what = [
-      worker.accepting ? "" : t("system.not_accepting", { why: worker.why_not }),
-      worker.indexing ? "" : t("system.not_indexing"),
-      worker.recovery && t("system.recovery", { what: worker.recovery }),
-    ];
-    return what.filter(Boolean).map((text) => `${t("system.worker", { slot: worker.slot })}: ${text}`);
-  });
-  return (
-    <div role="status" aria-label={t("system.alerts")}>
-      {alerts.map((text) => (
-        <Alert key={text} color="orange" icon={<IconAlertTriangle size={18} />} mb="sm">
-          {text}
-        </Alert>
       ))}
     </div>
   );
