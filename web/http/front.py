@@ -13,6 +13,7 @@ from pacs_actors.operations import logs
 from protocols.errors import PacsError
 from web.http.answer import FILES, Answer, FileBody, of_error, problem_answer
 from web.http.gate import Gate
+from web.http.loggable import loggable
 from web.http.request import BadRequest, Request
 from web.http.routes import Route, RouteTable
 
@@ -55,7 +56,7 @@ class Front:
         except PacsError as refusal:
             return of_error(refusal)
         except Exception as crash:
-            logs.error("request_crashed", crash, method=scope["method"], path=scope["path"][:200])
+            logs.error("request_crashed", crash, method=scope["method"], path=loggable(scope["path"]))
             return problem_answer(500)
 
 

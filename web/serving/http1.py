@@ -12,6 +12,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper, ASGIFramework, ConnectionState
 
 from pacs_actors.operations import logs
+from web.http.loggable import loggable
 from web.serving.exchange import Exchange
 from web.serving.fallback import Fallback
 from web.serving.head import MOST_BYTES, Head, has_doubtful_line, read_head
@@ -92,7 +93,7 @@ class Http1:
         try:
             await self._app(cast(Any, exchange.scope), cast(Any, exchange.receive), exchange.send)
         except Exception as crash:
-            logs.error("application_crashed", crash, path=exchange.scope["path"][:200])
+            logs.error("application_crashed", crash, path=loggable(exchange.scope["path"]))
         if not exchange.complete and not exchange.broken:
             await exchange.fail()
         if not exchange.complete or exchange.broken:

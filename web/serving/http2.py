@@ -30,6 +30,7 @@ from hypercorn.trio.task_group import TaskGroup
 from hypercorn.typing import ASGIFramework
 
 from pacs_actors.operations import logs
+from web.http.loggable import loggable
 from web.serving.exchange import http_date
 from web.serving.http2_stream import Stream
 from web.serving.life import AFTERLIFE_S, LINGER_S, Life
@@ -150,10 +151,11 @@ class Http2:
     def _begin(self, event: RequestReceived) -> None:
         number, headers = event.stream_id, event.headers
         if self._running >= MOST_STREAMS or self._life.draining:
+            self._resets += 1
             self._reset(number, ErrorCodes.REFUSED_STREAM)
             return
         scope = _scope(self._wire, headers)
-        if scope is None:
+        if scope is None or (event.stream_ended and _body_bytes(headers)):
             self._reset(number, ErrorCodes.PROTOCOL_ERROR)
             return
         stream = self._streams[number] = Stream(number, scope, self, http_date)
@@ -167,7 +169,7 @@ class Http2:
                 try:
                     await self._app(cast(Any, stream.scope), cast(Any, stream.receive), stream.send)
                 except Exception as crash:
-                    logs.error("application_crashed", crash, path=stream.scope["path"][:200])
+                    logs.error("application_crashed", crash, path=loggable(stream.scope["path"]))
                     await stream.fail()
             if not stream.complete:
                 self._reset(stream.number, ErrorCodes.INTERNAL_ERROR)
@@ -284,3 +286,8 @@ def _scope(wire: Wire, headers: list[tuple[bytes, bytes]]) -> dict[str, Any] | N
     if not target.startswith(b"/") or not printable or method in (b"", b"CONNECT"):
         return None
     return scope_of(wire, "2", method, target, [(b"host", authority), *plain])
+
+
+def _body_bytes(headers: list[tuple[bytes, bytes]]) -> int:
+    """What Content-Length says, which h2 has found to be a number, and compares with what comes in frames."""
+    return next((int(value) for name, value in headers if name == b"content-length"), 0)
