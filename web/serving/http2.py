@@ -155,7 +155,7 @@ class Http2:
             self._reset(number, ErrorCodes.REFUSED_STREAM)
             return
         scope = _scope(self._wire, headers)
-        if scope is None or (event.stream_ended and _body_bytes(headers)):
+        if scope is None or (event.stream_ended and _announces_body(headers)):
             self._reset(number, ErrorCodes.PROTOCOL_ERROR)
             return
         stream = self._streams[number] = Stream(number, scope, self, http_date)
@@ -288,6 +288,5 @@ def _scope(wire: Wire, headers: list[tuple[bytes, bytes]]) -> dict[str, Any] | N
     return scope_of(wire, "2", method, target, [(b"host", authority), *plain])
 
 
-def _body_bytes(headers: list[tuple[bytes, bytes]]) -> int:
-    """What Content-Length says, which h2 has found to be a number, and compares with what comes in frames."""
-    return next((int(value) for name, value in headers if name == b"content-length"), 0)
+def _announces_body(headers: list[tuple[bytes, bytes]]) -> bool:
+    return any(name == b"content-length" and value.strip(b"0") for name, value in headers)
