@@ -7,7 +7,9 @@ the audit tells them apart. The secret itself is in no log and in no audit.
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
+import trio
 from msgspec import Struct
 
 from pacs_actors.database import Database
@@ -21,7 +23,9 @@ from pacs_actors.people.shares import Shares
 from protocols.errors import Refusal
 from protocols.messages.audit import Actor
 
-_VIA = "link"
+_VIA: Final = "link"
+_MINUTE_S: Final = 60.0
+_UNKNOWN_A_MINUTE: Final = 30
 
 
 class NoSuchLink(Refusal):
@@ -59,6 +63,8 @@ class ShareDesk:
     def __init__(self, people: Reception, database: Database) -> None:
         self._people, self._audit, self._hasher = people, people.audit, people.hasher
         self.shares = Shares(database)
+        self._minute_ends = -float("inf")
+        self._told = self._untold = 0
 
     async def has_password(self, secret: str, address: str) -> bool:
         """Whether a link that can be opened asks for a password. raises: NoSuchLink, Unavailable"""
@@ -108,7 +114,7 @@ class ShareDesk:
         if tickets.looks_like(secret, tickets.SHARE):
             link = await self.shares.link(tickets.digest(secret))
         if link is None:
-            await self._audit.denied(Actor("unknown link", _VIA, address), "a share link that there is not")
+            await self._tell_unknown(address)
             raise NoSuchLink
         why = share_rules.why_not(link, datetime.now(UTC))
         if why is None and not await self.shares.study_is_there(
@@ -132,6 +138,20 @@ class ShareDesk:
             await self._tell(link, address, "failure", "wrong password")
             raise PasswordNeeded(wrong=True)
         await self._people.credentials.attempt_succeeded(counted[:1], counted[1:])
+
+    async def _tell_unknown(self, address: str) -> None:
+        """Now and then: whoever asks for a thousand links that there are not must not fill the audit."""
+        now = trio.current_time()
+        if now >= self._minute_ends:
+            self._minute_ends, self._told = now + _MINUTE_S, 0
+        self._told += 1
+        if self._told > _UNKNOWN_A_MINUTE:
+            self._untold += 1
+            return
+        more = f", after {self._untold} that were not told of" if self._untold else ""
+        self._untold = 0
+        by = Actor("unknown link", _VIA, address)
+        await self._audit.denied(by, f"a share link that there is not{more}")
 
     async def _tell(self, link: Link, address: str, outcome: str = "success", why: str = "") -> None:
         by, details = Actor(link.name, _VIA, address), {"why": why} if why else {}

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import trio
 
 from pacs_actors.archive.scope import EVERYTHING, ScopeRule, StudyScope, both
 from pacs_actors.people import shares as book
@@ -170,3 +171,19 @@ async def test_a_list_holds_links_of_studies_within_the_scope_only(people: Desk,
     await add(desk, await people.person("maker", "radiologist"), "a")
     assert len(await desk.shares.listed(EVERYTHING, None, None)) == 1
     assert await desk.shares.listed(ONE, None, None) == [], "there is no such study"
+
+
+async def test_who_asks_for_links_that_there_are_not_does_not_fill_the_audit(
+    people: Desk, desk: ShareDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def guess(times: int) -> None:
+        for _ in range(times):
+            with pytest.raises(NoSuchLink):
+                await desk.open("lnk_guess", "", "192.0.2.1")
+
+    await guess(100)
+    assert people.events() == [("denied", "refused", "unknown link")] * 30
+    later = trio.current_time() + 61
+    monkeypatch.setattr(trio, "current_time", lambda: later)
+    await guess(1)
+    assert "after 70" in str(people.mailbox.receive_nowait().message.details["what"])
