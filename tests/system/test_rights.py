@@ -328,6 +328,29 @@ def test_several_studies_are_given_together_only_if_all_may_be_seen(
         assert told[0] == told[1] and told[0][0] == 404
 
 
+@pytest.mark.parametrize("kind", CALLERS)
+def test_who_knows_the_validator_of_an_answer_is_told_as_little(
+    archive: Archive, callers: dict[str, httpx.Client], kind: str
+) -> None:
+    """Kept answers are everybody's; a 304 would say that they are there."""
+    foreign, nowhere, tried = archive.theirs[0], absent(), 0
+    with client(archive.server, archive.server.token) as administrator:
+        for path in ("/metadata", "/thumbnail", "/series/{}/metadata", "/series/{}/instances/{}/frames/1"):
+            own = f"/dicom-web/studies/{foreign.study}{path.format(foreign.series, foreign.uid)}"
+            kept = administrator.get(own)
+            assert kept.status_code == 200
+            if "etag" not in kept.headers:
+                continue
+            headers = {"if-none-match": kept.headers["etag"]}
+            assert administrator.get(own, headers=headers).status_code == 304, "the control"
+            told = callers[kind].get(own, headers=headers)
+            absent_one = f"/dicom-web/studies/{nowhere.study}{path.format(nowhere.series, nowhere.uid)}"
+            assert told.status_code == 404
+            assert told.content == callers[kind].get(absent_one, headers=headers).content
+            tried += 1
+    assert tried > 0
+
+
 def test_what_somebody_else_deleted_cannot_be_brought_back(
     archive: Archive, callers: dict[str, httpx.Client]
 ) -> None:
