@@ -66,3 +66,15 @@ def same_origin(origin: str | None, authority: str | None) -> bool:
     if theirs is None or ours is None or default is None:
         return False
     return (theirs[0], theirs[1] or default) == (ours[0], ours[1] or default)
+
+
+def from_our_page(origin: str | None, root: str) -> bool:
+    """Whether an Origin is a page of ours. root: how the client calls us, scheme and authority
+
+    Behind a proxy that nobody has told us of we look like plain HTTP to us, so https may call http; never the other way
+    round: anybody on the network can put a page at the http:// of a name.
+    """
+    scheme, _, authority = root.partition("://")
+    if origin is not None and scheme == "https" and not origin.lower().startswith("https://"):
+        return False
+    return same_origin(origin, authority)

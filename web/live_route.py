@@ -18,7 +18,7 @@ from quart_trio import QuartTrio
 from pacs_actors.people.rights import Principal
 from protocols.errors import Refusal, Unavailable
 from protocols.messages.live import ClientMessage, Topic
-from web.hosts import same_origin
+from web.hosts import from_our_page
 from web.http.gate import Gate
 from web.http.request import Request
 from web.live import LiveFanOut, Seat
@@ -43,7 +43,7 @@ def add_live(pages: QuartTrio, live: LiveFanOut, gate: Gate) -> None:
     async def watch() -> Response | None:
         """Snapshots and changes, see ``protocols.messages.live``; 403 for a page of another origin, 503 when full."""
         request = Request(websocket.scope, _nothing)  # type: ignore[arg-type]
-        if not same_origin(websocket.headers.get("Origin"), request.root.partition("://")[2]):
+        if not from_our_page(websocket.headers.get("Origin"), request.root):
             return problem(403, "This page comes from another origin.")
         principal = await gate.authenticator.identify(request)
         if principal is not None:

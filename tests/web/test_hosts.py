@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from web.hosts import host_is_ours, same_origin, split_host
+from web.hosts import from_our_page, host_is_ours, same_origin, split_host
 
 
 @pytest.mark.parametrize(
@@ -66,6 +66,24 @@ def test_the_same_origin_may_watch(origin, host):
 )
 def test_another_origin_may_not(origin, host):
     assert not same_origin(origin, host)
+
+
+@pytest.mark.parametrize(
+    ("origin", "root", "ours"),
+    [
+        (None, "https://pacs.example", True),
+        ("https://pacs.example", "https://pacs.example", True),
+        ("https://pacs.example", "http://pacs.example", True),
+        ("http://pacs.example", "http://pacs.example", True),
+        ("http://pacs.example", "https://pacs.example", False),
+        ("http://pacs.example:8443", "https://pacs.example:8443", False),
+        ("https://pacs.example:8443", "https://pacs.example", False),
+    ],
+)
+def test_a_page_that_came_in_the_clear_is_not_ours_behind_tls(
+    origin: str | None, root: str, *, ours: bool
+) -> None:
+    assert from_our_page(origin, root) is ours
 
 
 @given(st.text())

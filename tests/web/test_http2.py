@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -27,20 +26,10 @@ from hyperframe.frame import (
 
 from tests.system.certificates import Authority, Certificate
 from tests.web.serving import Site, site
+from tests.web.tls_client import AUTHORITY, speaking
 from web.serving import http2
 
-AUTHORITY = "pacs.example"
 SECONDS = 10
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("ca"), "web")
-
-
-@pytest.fixture(scope="module")
-def certificate(authority: Authority) -> Certificate:
-    return authority.issue(AUTHORITY)
 
 
 class Reply(NamedTuple):
@@ -139,19 +128,6 @@ class Client:
 
     async def get(self, path: str, *headers: tuple[str, str], **more: Any) -> Reply:
         return await self.reply(await self.ask(path, *headers, **more))
-
-
-@asynccontextmanager
-async def speaking(here: Site, authority: Authority, *alpn: str) -> AsyncIterator[Any]:
-    context = ssl.create_default_context(cafile=authority.file)
-    context.set_alpn_protocols(list(alpn))
-    plain = await trio.open_tcp_stream("127.0.0.1", here.port)
-    stream = trio.SSLStream(plain, context, server_hostname=AUTHORITY, https_compatible=True)
-    await stream.do_handshake()
-    try:
-        yield stream
-    finally:
-        await trio.aclose_forcefully(stream)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final, Protocol
 
 from pacs_actors.people.rights import Action, Principal, Via
-from web.hosts import same_origin
+from web.hosts import from_our_page
 from web.http.request import Forbidden, Request, Unauthorised
 from web.http.routes import Access, Route
 
@@ -74,5 +74,4 @@ def _from_our_page(request: Request) -> bool:
     origin = request.headers.get("origin")
     if origin is None:
         return site is not None or "referer" not in request.headers
-    authority = request.root.partition("://")[2]
-    return same_origin(origin, authority)
+    return from_our_page(origin, request.root)
