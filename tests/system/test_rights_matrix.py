@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import json
 import re
+from collections.abc import Iterator
 
 import pytest
 from msgspec import Struct
@@ -55,13 +56,16 @@ def stored(clinic: Server) -> peers.Instance:
 
 
 @pytest.fixture(scope="module")
-def callers(clinic: Server) -> dict[str, Caller]:
+def callers(clinic: Server) -> Iterator[dict[str, Caller]]:
+    """They leave when the tests are over: other modules count on one administrator."""
     found = {"stranger": Caller(""), "forger": Caller("eyJhbGciOiJub25lIn0.e30.")}
+    users: list[int] = []
     for role in ROLES:
         username = f"a {role}"
         user = {"username": username, "password": PASSWORD, "roles": [role]}
         status, body = clinic.ask("POST", "/api/v1/users", user, token=clinic.token)
         assert status == 201, body
+        users.append(json.loads(body)["id"])
         token = clinic.login(username, PASSWORD)
         me = json.loads(clinic.ask("GET", "/api/v1/me", token=token)[1])
         found[role] = Caller(token, frozenset(map(Action, me["actions"])))
@@ -72,7 +76,9 @@ def callers(clinic: Server) -> dict[str, Caller]:
         found[name] = Caller(json.loads(made)["token"], frozenset(), in_person=False)
     clinic.sql("UPDATE api_tokens SET expires_at = now() WHERE name = 'expired token'")
     found["expired token"].actions = None
-    return found
+    yield found
+    for user_id in users:
+        assert clinic.ask("DELETE", f"/api/v1/users/{user_id}", token=clinic.token)[0] == 204
 
 
 def path_of(route: Route, study: str, series: str, instance: str) -> str:
