@@ -94,7 +94,7 @@ def test_kill_while_deleted_objects_move_neither_loses_nor_resurrects_any(rig: R
         )
     )
     undo.start()
-    time.sleep(wait_s)  # not to wait for something: to hit another moment each time
+    undo.join(wait_s)  # to hit another moment each time
     rig.kill()
     undo.join(WITHIN_S)
     rig.start()

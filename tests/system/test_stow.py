@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -440,10 +439,8 @@ def test_silent_clients_do_not_keep_the_buffers_from_others(narrow: Server) -> N
         for each in idle:
             each.sendall(head + body[:100_000])
         other = peers.make()
-        began = time.monotonic()
         assert stow.store(narrow, other).status == 200
-        assert time.monotonic() - began < 15, "well before the silent ones are cut off"
-        for each in idle:  # and they may go on
+        for each in idle:  # it came before they were cut off: they may go on
             each.sendall(body[100_000:])
             assert b"200" in each.recv(4096).split(b"\r\n")[0]
     finally:
