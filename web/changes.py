@@ -4,24 +4,8 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-import msgspec
-
-from protocols.messages.status import NodeStatus
-
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
 State: TypeAlias = "dict[str, Json]"
-
-
-def state_of(node: NodeStatus) -> State:
-    """The node as JSON objects, with ``workers`` keyed by slot, so that a patch can name one worker.
-
-    Holds no null: in a merge patch that means "remove".
-    """
-    # Through JSON, so that both ends compare the same kinds: lists, not tuples.
-    state: State = msgspec.json.decode(msgspec.json.encode(node))
-    workers: list[State] = msgspec.json.decode(msgspec.json.encode(node.workers))
-    state["workers"] = {str(worker["slot"]): worker for worker in workers}
-    return state
 
 
 def changes(old: State, new: State) -> State:

@@ -112,7 +112,9 @@ class FakeStatus:
                     0,
                     associations=(
                         association("CT_SCANNER_1", received_bytes=412_000_000, stored=788, since_s=64.2),
-                        association("MR1", address="10.1.2.9", doing="waiting for the disk", stored=3),
+                        association(
+                            "MR1", address="10.1.2.9", doing="waiting for the disk", stored=3, place=1
+                        ),
                     ),
                 ),
                 worker(

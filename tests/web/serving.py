@@ -16,6 +16,7 @@ from trio_websocket import WebSocketConnection, open_websocket
 
 from config.settings import WebSettings
 from pacs_actors.people.rights import Principal
+from tests.fakes.live import fake_live
 from tests.fakes.node_status import FakeStatus
 from tests.fakes.people import ADMINISTRATOR, FixedAuthenticator
 from web.api.status import status_routes
@@ -33,8 +34,16 @@ class Site(NamedTuple):
     shutdown: trio.Event
     people: FixedAuthenticator
 
-    def watch(self, **options: Any) -> Any:
-        return open_websocket("127.0.0.1", self.port, "/api/v1/live", use_ssl=False, **options)
+    @asynccontextmanager
+    async def watch(
+        self, *, topics: Iterable[str] = ("system",), **options: Any
+    ) -> AsyncIterator[WebSocketConnection]:
+        """The live websocket, subscribed."""
+        address = ("127.0.0.1", self.port, "/api/v1/live")
+        async with open_websocket(*address, use_ssl=False, **options) as connection:
+            if topics:
+                await connection.send_message(json.dumps({"subscribe": list(topics)}))
+            yield connection
 
     async def connect(self, receive_buffer: int | None = None) -> trio.SocketStream:
         sock = trio.socket.socket()
@@ -89,7 +98,10 @@ async def site(
     facts: dict[str, object] = {"live_interval_s": 0.02, "write_deadline_s": 5.0}
     chosen = msgspec.convert(facts | settings, WebSettings)
     people, shutdown = FixedAuthenticator(strangers), trio.Event()
-    app = create_app(source, chosen, people, api=[*status_routes(source), *routes], bare=bare, static=static)
+    app = create_app(
+        source, chosen, people, api=[*status_routes(source), *routes], bare=bare, static=static,
+        live=fake_live(source, chosen),
+    )  # fmt: skip
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         async with trio.open_nursery() as nursery:

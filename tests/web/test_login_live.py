@@ -10,19 +10,22 @@ import trio
 import trio.testing
 from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnection
 
+from pacs_actors.archive.scope import ScopeRule, StudyScope
 from pacs_actors.people.rights import Action, Principal
+from tests.fakes.node_status import STUDIES, study
 from tests.fakes.people import ADMINISTRATOR, TOKEN
 from tests.web.serving import Site, next_message, site
 from web.http.answer import Answer
 from web.http.request import Request
 from web.http.routes import Access, Route
-from web.live_route import FORBIDDEN, NOT_RECOGNISED
+from web.live_route import NOT_RECOGNISED
 
 POWERLESS = Principal("nobody", frozenset({Action.SEARCH}), user_id=2, session="session:2")
+ONE = STUDIES[0].study_instance_uid
 
 
-def watch(here: Site, token: str):
-    return here.watch(extra_headers=[("Authorization", f"Bearer {token}")])
+def watch(here: Site, token: str, *topics: str):
+    return here.watch(topics=topics or ("system",), extra_headers=[("Authorization", f"Bearer {token}")])
 
 
 async def closed_with(connection: WebSocketConnection) -> int:
@@ -36,8 +39,8 @@ async def test_a_token_in_the_handshake_or_in_the_first_message_opens_it():
     async with site(strangers=None) as here:
         async with watch(here, TOKEN) as connection:
             assert (await next_message(connection))["kind"] == "snapshot"
-        async with here.watch() as connection:
-            await connection.send_message(json.dumps({"token": TOKEN}))
+        async with here.watch(topics=()) as connection:
+            await connection.send_message(json.dumps({"token": TOKEN, "subscribe": ["system"]}))
             assert (await next_message(connection))["kind"] == "snapshot"
 
 
@@ -45,7 +48,7 @@ async def test_a_stranger_hears_nothing_and_is_sent_away():
     first = ('{"token":"another"}', '{"subscribe":["system"]}', "", "[" * 4000, '{"token":7}', b"\xff\xfe")
 
     async def knock(here: Site, message: str | bytes) -> None:
-        async with here.watch() as connection:
+        async with here.watch(topics=()) as connection:
             await connection.send_message(message)
             assert await closed_with(connection) == NOT_RECOGNISED
 
@@ -56,7 +59,7 @@ async def test_a_stranger_hears_nothing_and_is_sent_away():
 
 async def test_a_stranger_that_says_nothing_is_sent_away(monkeypatch):
     monkeypatch.setattr("web.live_route._INTRODUCED_WITHIN_S", 0.05)
-    async with site(strangers=None) as here, here.watch() as connection:
+    async with site(strangers=None) as here, here.watch(topics=()) as connection:
         assert await closed_with(connection) == NOT_RECOGNISED
 
 
@@ -68,28 +71,66 @@ async def test_a_forged_token_is_refused_in_the_handshake():
         assert refused.value.status_code == 401
 
 
-async def test_without_the_permission_it_stays_closed():
+async def test_a_topic_without_its_permission_is_refused_and_others_are_heard():
     async with site(strangers=None) as here:
         here.people.known["weak"] = POWERLESS
-        with pytest.raises(ConnectionRejected) as refused:
-            async with watch(here, "weak"):
-                pass
-        assert refused.value.status_code == 403
-        async with here.watch() as connection:
-            await connection.send_message('{"token":"weak"}')
-            assert await closed_with(connection) == FORBIDDEN
+        async with watch(here, "weak", "system", "studies", "weather") as connection:
+            refused = [await next_message(connection) for _ in range(2)]
+            assert [(one["topic"], one["kind"]) for one in refused] == [
+                ("system", "refused"),
+                ("weather", "refused"),
+            ]
+            assert "system.read" in refused[0]["why"]
+            heard = await next_message(connection)
+            assert (heard["topic"], heard["kind"]) == ("studies", "snapshot")
 
 
-@pytest.mark.parametrize("weakened", [True, False])
-async def test_it_is_closed_when_the_login_ends_or_the_permission_is_taken_away(monkeypatch, weakened):
+async def test_it_is_closed_when_the_login_ends(monkeypatch):
     monkeypatch.setattr("web.live_route.CHECKED_EVERY_S", 0.05)
     async with site(strangers=None) as here, watch(here, TOKEN) as connection:
         await next_message(connection)
-        if weakened:
-            here.people.known[TOKEN] = msgspec.structs.replace(ADMINISTRATOR, actions=frozenset())
-        else:
-            del here.people.known[TOKEN]
+        del here.people.known[TOKEN]
         assert await closed_with(connection) == NOT_RECOGNISED
+
+
+async def test_a_topic_ends_when_its_permission_is_taken_away(monkeypatch):
+    monkeypatch.setattr("web.live_route.CHECKED_EVERY_S", 0.05)
+    async with site(strangers=None) as here, watch(here, TOKEN, "system", "studies") as connection:
+        await next_message(connection)
+        here.people.known[TOKEN] = msgspec.structs.replace(
+            ADMINISTRATOR,
+            actions=frozenset({Action.SEARCH}),
+            scope=StudyScope(rules=(ScopeRule(studies=(ONE,)),)),
+        )
+        refused = fewer = False
+        while not (refused and fewer):
+            message = await next_message(connection)
+            refused |= (message["topic"], message["kind"]) == ("system", "refused")
+            fewer |= message["topic"] == "studies" and list(message.get("state", {}).get("studies", {})) == [
+                ONE
+            ]
+            assert not (refused and message["topic"] == "system" and message["kind"] != "refused")
+
+
+async def test_what_a_client_may_not_see_is_not_told():
+    scope = StudyScope(rules=(ScopeRule(studies=(ONE,)),))
+    async with site(strangers=None) as here:
+        here.people.known["limited"] = msgspec.structs.replace(
+            ADMINISTRATOR, scope=scope, session="session:9"
+        )
+        async with watch(here, TOKEN, "studies") as all_seeing, watch(here, "limited", "studies") as limited:
+            everything = (await next_message(all_seeing))["state"]["studies"]
+            assert len(everything) == len(STUDIES)
+            assert list((await next_message(limited))["state"]["studies"]) == [ONE]
+            here.source.studies = (*STUDIES, study(6, "CT", "CT2"))
+            change = await next_message(all_seeing)
+            assert list(change["changes"]["studies"]) == ["1.2.826.0.1.3680043.10.1.6"]
+            here.source.studies = (study(1, "CT", "CT_SCANNER_1", instances=999), study(6, "CT", "CT2"))
+            change = await next_message(limited)
+            assert change["changes"] == {"studies": {ONE: {"number_of_instances": 999}}}
+            change = await next_message(all_seeing)
+            gone = {uid for uid, now in change["changes"]["studies"].items() if now is None}
+            assert gone == {one.study_instance_uid for one in STUDIES[1:]}
 
 
 async def test_the_live_view_is_looked_at_again_often_enough():

@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from config.settings import WebSettings
+from tests.fakes.live import fake_live
 from tests.fakes.node_status import HOSTILE, FakeStatus, association, worker
 from tests.fakes.people import ADMINISTRATOR, FixedAuthenticator
 from tests.web.browser import CHROMIUM, browse
@@ -111,9 +112,11 @@ async def test_a_lost_connection_is_shown_and_comes_back(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         async def life(shutdown, task_status):
+            source = FakeStatus()
             app = create_app(
-                FakeStatus(), settings, FixedAuthenticator(strangers=ADMINISTRATOR), static=NOTHING_BUILT
-            )
+                source, settings, FixedAuthenticator(strangers=ADMINISTRATOR), static=NOTHING_BUILT,
+                live=fake_live(source, settings),
+            )  # fmt: skip
             await serve(app, listening, settings, shutdown=shutdown, task_status=task_status)
 
         url = f"http://127.0.0.1:{listening.getsockname()[1]}/"

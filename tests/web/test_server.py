@@ -16,6 +16,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from trio_websocket import ConnectionClosed, wrap_client_stream
 
 from config.settings import WebSettings
+from tests.fakes.live import fake_live
 from tests.fakes.node_status import FakeStatus, association
 from tests.fakes.people import ADMINISTRATOR, FixedAuthenticator
 from tests.web.serving import Answer, next_message, site
@@ -30,6 +31,21 @@ UPGRADE = (
     b"GET /api/v1/live HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 )
+_SAID = b'{"subscribe":["associations"]}'
+# Masked by nothing (RFC 6455 section 5.3)
+SUBSCRIBE = bytes((0x81, 0x80 | len(_SAID))) + bytes(4) + _SAID
+BUSY = ("associations",)
+PADDING = "x" * 400
+
+
+async def begin_to_watch(stream: trio.SocketStream) -> None:
+    """Open a live view on a plain socket, subscribe, and read nothing of it."""
+    await stream.send_all(UPGRADE)
+    head = b""
+    with trio.fail_after(5):
+        while not head.endswith(b"\r\n\r\n"):
+            head += await stream.receive_some(1)
+    await stream.send_all(SUBSCRIBE)
 
 
 def busy_node() -> FakeStatus:
@@ -38,7 +54,10 @@ def busy_node() -> FakeStatus:
 
     class Busy(FakeStatus):
         def node(self):
-            many = tuple(association(f"AE{number}", since_s=self.calls) for number in range(400))
+            many = tuple(
+                association(f"AE{number}", doing=f"{self.calls} {PADDING}", place=number)
+                for number in range(400)
+            )
             self.change_worker(0, associations=many)
             return super().node()
 
@@ -48,8 +67,8 @@ def busy_node() -> FakeStatus:
 async def test_a_client_that_stops_reading_is_closed_and_others_notice_nothing():
     async with site(busy_node(), write_deadline_s=0.3, client_queue=2) as here:
         stuck = await here.connect(receive_buffer=4096)
-        await stuck.send_all(UPGRADE)
-        async with here.watch(max_message_size=2**24) as connection:
+        await begin_to_watch(stuck)
+        async with here.watch(topics=BUSY, max_message_size=2**24) as connection:
             number = (await next_message(connection))["n"]
             with trio.fail_after(10):
                 while here.app.live.clients > 1:
@@ -69,11 +88,12 @@ async def test_a_slow_reader_is_resynchronised_and_never_sees_a_gap():
         connection = await wrap_client_stream(
             nursery, stream, "127.0.0.1", "/api/v1/live", message_queue_size=0, max_message_size=2**24
         )
+        await connection.send_message(_SAID.decode())
         message = await next_message(connection)
         resynchronised = 0
         with trio.fail_after(20):
             while resynchronised < 2:
-                behind = here.source.calls + 10
+                behind = here.source.calls + 40
                 while here.source.calls < behind:  # let the server get ahead without reading
                     await trio.sleep(0.01)
                 for _ in range(400):
@@ -87,8 +107,8 @@ async def test_a_slow_reader_is_resynchronised_and_never_sees_a_gap():
         await connection.aclose()
 
 
-@pytest.mark.parametrize("stuck_request", [UPGRADE, b"GET /big HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"])
-async def test_shutdown_takes_two_seconds_even_with_a_stuck_client(stuck_request):
+@pytest.mark.parametrize("watches", [True, False])
+async def test_shutdown_takes_two_seconds_even_with_a_stuck_client(watches):
     async def big(scope, receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": []})
         while True:
@@ -96,8 +116,11 @@ async def test_shutdown_takes_two_seconds_even_with_a_stuck_client(stuck_request
 
     async with site(busy_node(), {"/big": big}, write_deadline_s=60) as here:
         stuck = await here.connect(receive_buffer=4096)
-        await stuck.send_all(stuck_request)
-        async with here.watch(max_message_size=2**24) as connection:
+        if watches:
+            await begin_to_watch(stuck)
+        else:
+            await stuck.send_all(b"GET /big HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        async with here.watch(topics=BUSY, max_message_size=2**24) as connection:
             watched = await next_message(connection)
             while watched["n"] < 20:  # meanwhile the stuck one's buffers are full
                 watched = await next_message(connection)
@@ -147,7 +170,7 @@ async def test_idle_connections_do_not_delay_shutdown():
 
 async def test_cancelling_the_server_ends_it_at_once_with_a_stuck_client():
     source, settings = busy_node(), WebSettings(live_interval_s=0.01, write_deadline_s=60)
-    app = create_app(source, settings, EVERYBODY)
+    app = create_app(source, settings, EVERYBODY, live=fake_live(source, settings))
     with socket.create_server(("127.0.0.1", 0)) as listening:
         async with trio.open_nursery() as nursery:
 
@@ -156,7 +179,7 @@ async def test_cancelling_the_server_ends_it_at_once_with_a_stuck_client():
 
             await nursery.start(run)
             stream = await trio.open_tcp_stream("127.0.0.1", listening.getsockname()[1])
-            await stream.send_all(UPGRADE)
+            await begin_to_watch(stream)
             while source.calls < 20:
                 await trio.sleep(0.01)
             began = trio.current_time()
