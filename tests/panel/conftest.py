@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, StorageState
+from playwright.sync_api import Browser, Locator, Page, StorageState
 
 from tests.browser import Visit, browser, browser_mark, visit
 from tests.system.peers import Instance, example, make, send
@@ -56,6 +56,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture
 def root(server: Server) -> str:
     return f"http://127.0.0.1:{server.web_port}"
+
+
+def rows(page: Page) -> Locator:
+    """Of the list of studies."""
+    return page.locator("tbody tr[aria-rowindex]")
 
 
 def log_in(page: Page, password: str = ADMIN_PASSWORD) -> None:

@@ -9,14 +9,9 @@ import pytest
 from playwright.sync_api import expect
 from pydicom.data import get_testdata_file
 
-from tests.panel.conftest import STUDIES, barriers, log_in
-from tests.system.peers import make, send
+from tests.panel.conftest import STUDIES, barriers, log_in, rows
 
 UID = "1.2.826.0.1.3680043.8.498.77.{}"
-
-
-def rows(page):
-    return page.locator("tbody tr[aria-rowindex]")
 
 
 def test_a_stranger_is_sent_to_the_login_and_then_to_where_they_wanted(visit, root):
@@ -127,22 +122,6 @@ def test_a_study_shows_its_series_and_images(panel):
 def test_a_study_that_is_not_there_says_so(panel):
     page = panel("/study/1.2.3").page
     expect(page.get_by_text("does not exist")).to_be_visible()
-
-
-@pytest.mark.slow
-def test_an_arrival_is_announced_and_moves_nothing(panel, server):
-    page = panel("/?q=ARRIVES").page
-    expect(page.get_by_text("No study fits")).to_be_visible()
-    expect(page.get_by_role("status").filter(has_text="Live")).to_be_visible()
-    first, second = (make(PatientID=f"ARRIVES-{number}", PatientName="Late^One") for number in (1, 2))
-    send(server, first)
-    expect(rows(page)).to_have_count(1, timeout=15_000)
-    send(server, second)
-    pill = page.get_by_role("button", name="1 new study")
-    expect(pill).to_be_visible(timeout=15_000)
-    expect(rows(page)).to_have_count(1)
-    pill.click()
-    expect(rows(page)).to_have_count(2)
 
 
 def test_files_are_uploaded_and_what_is_no_dicom_is_named(panel, tmp_path):

@@ -66,6 +66,7 @@ export const en = {
     server: "The server has a problem. Try again; if it stays, tell an administrator.",
     check: "Check what you entered and try again.",
   },
+  forbidden_page: "This page is not for your account",
   crashed: {
     title: "This page stopped working",
     text: "Nothing is lost on the server. Reload the page; if it happens again, tell an administrator what you did and the line below.",

@@ -68,6 +68,7 @@ export const zh: Translation = {
     server: "服务器出现问题。请重试；若仍然如此，请通知管理员。",
     check: "请检查输入内容后重试。",
   },
+  forbidden_page: "您的账户无权查看此页面",
   crashed: {
     title: "此页面已停止工作",
     text: "服务器上的数据没有丢失。请刷新页面；若再次发生，请将您的操作和下面一行告知管理员。",

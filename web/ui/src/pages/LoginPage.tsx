@@ -1,4 +1,4 @@
-import { Alert, Button, Divider, Paper, PasswordInput, Stack, Text, TextInput, Title } from "@mantine/core";
+import { Alert, Button, Divider, Paper, Stack, Text, TextInput, Title } from "@mantine/core";
 import { useForm } from "@mantine/form";
 import { useMutation, useQuery } from "@tanstack/react-query";
 import { getRouteApi, useRouter } from "@tanstack/react-router";
@@ -12,6 +12,7 @@ import { describe } from "@/lib/describe";
 import { isViewer } from "@/lib/paths";
 import { Waiting } from "@/ui/bits";
 import { IconAlertTriangle, IconLogin } from "@/ui/icons";
+import { PasswordField } from "@/ui/PasswordField";
 
 const route = getRouteApi("/login");
 
@@ -65,11 +66,10 @@ export function LoginPage() {
               required
               {...form.getInputProps("username")}
             />
-            <PasswordInput
+            <PasswordField
               label={t("login.password")}
               autoComplete="current-password"
               required
-              visibilityToggleButtonProps={{ "aria-label": t("login.show_password") }}
               {...form.getInputProps("password")}
             />
             {login.isError && (

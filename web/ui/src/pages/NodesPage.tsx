@@ -82,7 +82,7 @@ export function NodesPage() {
               title: t("nodes.destinations"),
               cell: (node) => node.destinations?.join(", ") ?? t("nodes.any_destination"),
             },
-            { title: t("nodes.echo"), cell: (node) => <EchoButton aet={node.ae_title} /> },
+            ...(writes ? [{ title: t("nodes.echo"), cell: (node: Node) => <EchoButton aet={node.ae_title} /> }] : []),
           ]}
           actions={(node) =>
             node.fixed ? (

@@ -1,10 +1,11 @@
-import { Alert, Button, Group, Modal, PasswordInput, Stack } from "@mantine/core";
+import { Alert, Button, Group, Modal, Stack } from "@mantine/core";
 import { useForm } from "@mantine/form";
 import { useMutation } from "@tanstack/react-query";
 import { useTranslation } from "react-i18next";
 import { api } from "@/api/client";
 import { describe } from "@/lib/describe";
 import { useTell } from "@/ui/bits";
+import { PasswordField } from "@/ui/PasswordField";
 
 export function PasswordDialog({ opened, onClose }: { opened: boolean; onClose: () => void }) {
   const { t } = useTranslation();
@@ -30,19 +31,19 @@ export function PasswordDialog({ opened, onClose }: { opened: boolean; onClose: 
     <Modal opened={opened} onClose={close} title={t("password.change")} closeButtonProps={{ "aria-label": t("close") }}>
       <form onSubmit={form.onSubmit((values) => change.mutate(values))}>
         <Stack>
-          <PasswordInput
+          <PasswordField
             label={t("password.old")}
             autoComplete="current-password"
             required
             {...form.getInputProps("old")}
           />
-          <PasswordInput
+          <PasswordField
             label={t("password.new")}
             autoComplete="new-password"
             required
             {...form.getInputProps("new")}
           />
-          <PasswordInput
+          <PasswordField
             label={t("password.again")}
             autoComplete="new-password"
             required

@@ -1,12 +1,12 @@
 import { Menu, Tooltip, UnstyledButton, useMantineColorScheme, VisuallyHidden } from "@mantine/core";
 import { useLocalStorage, useMediaQuery } from "@mantine/hooks";
-import { Link, Outlet, useLocation, useNavigate } from "@tanstack/react-router";
+import { Link, Navigate, Outlet, useLocation, useNavigate } from "@tanstack/react-router";
 import { Suspense, useEffect, useState } from "react";
 import { useTranslation } from "react-i18next";
 import { api } from "@/api/client";
 import { useSession, useSetMe } from "@/api/session";
 import { isLanguage, LANGUAGES, speak, type Language } from "@/i18n";
-import { IconButton, useTell, Waiting } from "@/ui/bits";
+import { Empty, IconButton, useTell, Waiting } from "@/ui/bits";
 import {
   IconCheck,
   IconKeyboard,
@@ -25,7 +25,7 @@ import { ConnectionBadge } from "./ConnectionBadge";
 import { Help } from "./Help";
 import { useKeys } from "./keyboard";
 import { openPalette, Palette } from "./Palette";
-import { PAGES } from "./pages";
+import { PAGES, type PageEntry } from "./pages";
 import { PasswordDialog } from "./PasswordDialog";
 
 export function Shell() {
@@ -93,12 +93,28 @@ export function Shell() {
       </nav>
       <main id="main" className="main" tabIndex={-1}>
         <Suspense fallback={<Waiting />}>
-          <Outlet />
+          <Permitted here={here} />
         </Suspense>
       </main>
       <Palette onHelp={() => setHelp(true)} />
       <Help opened={help} onClose={() => setHelp(false)} />
     </div>
+  );
+}
+
+/** The page, for those who may see it; who may not search studies begins with another page. */
+function Permitted({ here }: { here: string }) {
+  const { t } = useTranslation();
+  const { may } = useSession();
+  const allowed = (page: PageEntry) => !page.action || may(page.action);
+  const page = PAGES.find((one) => one.to === here);
+  if (!page || allowed(page)) return <Outlet />;
+  const first = PAGES.find(allowed);
+  if (here === "/" && first) return <Navigate to={first.to} replace />;
+  return (
+    <Empty icon={<IconLock size={34} stroke={1.3} />} title={t("forbidden_page")}>
+      {t("error.forbidden")}
+    </Empty>
   );
 }
 

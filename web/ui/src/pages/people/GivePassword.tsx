@@ -1,4 +1,4 @@
-import { PasswordInput } from "@mantine/core";
+import {} from "@mantine/core";
 import { useState } from "react";
 import { useTranslation } from "react-i18next";
 import { api } from "@/api/client";
@@ -6,6 +6,7 @@ import { useChange } from "@/api/lists";
 import type { User } from "@/api/types";
 import { useTell } from "@/ui/bits";
 import { Dialog } from "@/ui/Dialog";
+import { PasswordField } from "@/ui/PasswordField";
 import { USERS } from "./UserEditor";
 
 export function GivePassword({ user, onClose }: { user: User; onClose: () => void }) {
@@ -33,14 +34,13 @@ export function GivePassword({ user, onClose }: { user: User; onClose: () => voi
       pending={give.isPending}
       disabled={!password}
     >
-      <PasswordInput
+      <PasswordField
         label={t("password.new")}
         autoComplete="new-password"
         data-autofocus
         required
         value={password}
         onChange={(event) => setPassword(event.currentTarget.value)}
-        visibilityToggleButtonProps={{ "aria-label": t("login.show_password") }}
       />
     </Dialog>
   );

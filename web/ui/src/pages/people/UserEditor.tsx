@@ -1,4 +1,4 @@
-import { Checkbox, Group, PasswordInput, Stack, Switch, Text, TextInput } from "@mantine/core";
+import { Checkbox, Group, Stack, Switch, Text, TextInput } from "@mantine/core";
 import { useForm } from "@mantine/form";
 import { useTranslation } from "react-i18next";
 import { api } from "@/api/client";
@@ -6,6 +6,7 @@ import { useChange, useList } from "@/api/lists";
 import type { Role, StudyScope, User } from "@/api/types";
 import { cleanScope, scopeIsWhole } from "@/lib/scope";
 import { Dialog } from "@/ui/Dialog";
+import { PasswordField } from "@/ui/PasswordField";
 import { ScopeEditor } from "./ScopeEditor";
 
 export const USERS = "/users";
@@ -81,10 +82,9 @@ export function UserEditor({ user, onClose }: { user: User; onClose: () => void 
         <TextInput label={t("people.department")} {...form.getInputProps("department")} />
       </Group>
       {fresh && (
-        <PasswordInput
+        <PasswordField
           label={t("people.password_first")}
           autoComplete="new-password"
-          visibilityToggleButtonProps={{ "aria-label": t("login.show_password") }}
           {...form.getInputProps("password")}
         />
       )}

@@ -40,7 +40,7 @@ export const LOOKS: Readonly<Record<Column, ColumnLook>> = {
       </>
     ),
   },
-  modalities: { width: 104, cell: (study) => <Modalities of={study.modalities} /> },
+  modalities: { width: 112, cell: (study) => <Modalities of={study.modalities} /> },
   study_description: { width: 150, cell: (study) => study.study_description },
   accession_number: { width: 114, cell: (study) => study.accession_number },
   referring_physician_name: {

@@ -40,7 +40,7 @@ export function Instances({ study, series }: { study: string; series: string }) 
               <Table.Th>{t("instance.size")}</Table.Th>
               <Table.Th>{t("instance.syntax")}</Table.Th>
               <Table.Th data-numeric>{t("column.size_bytes")}</Table.Th>
-              <Table.Th>{t("instance.uid")}</Table.Th>
+              <Table.Th className="roomy-only">{t("instance.uid")}</Table.Th>
               <Table.Th>
                 <span className="hidden-title">{t("actions")}</span>
               </Table.Th>
@@ -57,7 +57,7 @@ export function Instances({ study, series }: { study: string; series: string }) 
                 </Table.Td>
                 <Table.Td>{instance.transfer_syntax_name || instance.transfer_syntax_uid}</Table.Td>
                 <Table.Td data-numeric>{bytes(instance.size_bytes, i18n.language)}</Table.Td>
-                <Table.Td>
+                <Table.Td className="roomy-only">
                   <span className="copyable">
                     <span className="mono clip uid" title={instance.sop_instance_uid}>
                       {instance.sop_instance_uid}
@@ -66,9 +66,11 @@ export function Instances({ study, series }: { study: string; series: string }) 
                   </span>
                 </Table.Td>
                 <Table.Td className="row-actions">
-                  <IconButton label={t("instance.tags")} onClick={() => setTagsOf(instance)}>
-                    <IconListSearch size={16} />
-                  </IconButton>
+                  {may("study.view") && (
+                    <IconButton label={t("instance.tags")} onClick={() => setTagsOf(instance)}>
+                      <IconListSearch size={16} />
+                    </IconButton>
+                  )}
                   {may("study.download") && (
                     <a
                       className="icon-link"

@@ -1,4 +1,4 @@
-import { Alert, Button, Checkbox, Group, Modal, PasswordInput, Select, Stack, Text, TextInput } from "@mantine/core";
+import { Alert, Button, Checkbox, Group, Modal, Select, Stack, Text, TextInput } from "@mantine/core";
 import { useForm } from "@mantine/form";
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useTranslation } from "react-i18next";
@@ -8,6 +8,7 @@ import type { NewShare } from "@/api/types";
 import { describe } from "@/lib/describe";
 import { CopyButton, When } from "@/ui/bits";
 import { IconLink } from "@/ui/icons";
+import { PasswordField } from "@/ui/PasswordField";
 
 const [HOUR, DAY] = [3600, 86_400];
 const PERIODS: readonly [number, string, number][] = [
@@ -89,7 +90,7 @@ export function ShareDialog({
               data={PERIODS.map(([seconds, key, count]) => ({ value: String(seconds), label: t(key, { count }) }))}
               {...form.getInputProps("expires")}
             />
-            <PasswordInput
+            <PasswordField
               label={t("share.password")}
               description={t("share.password_note")}
               autoComplete="new-password"

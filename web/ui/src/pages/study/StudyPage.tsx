@@ -23,6 +23,7 @@ const route = getRouteApi("/inside/study/$study");
 export function StudyPage() {
   const { study: uid } = route.useParams();
   const { t } = useTranslation();
+  const { may } = useSession();
   const navigate = useNavigate();
   const study = useQuery({
     queryKey: ["study", uid],
@@ -30,7 +31,9 @@ export function StudyPage() {
   });
   useKeys({
     Escape: () => void navigate({ to: "/" }),
-    o: () => window.open(viewerUrl(uid), "_blank", "noopener"),
+    o: () => {
+      if (may("study.view")) window.open(viewerUrl(uid), "_blank", "noopener");
+    },
   });
   if (study.isPending) return <Waiting />;
   if (study.error instanceof Problem && study.error.status === 404)
