@@ -109,8 +109,9 @@ format: install-dev ## Format the code and fix what ruff can fix
 bench: install-dev ## Measure the server beside others that are installed (ARGS="--runs 3")
 	$(BIN)/python -m bench.compare $(ARGS)
 
-docs: install-dev ## Write the generated files: config/reference.md, config/pacs.toml
+docs: install-dev ## Write the generated files: config/reference.md, config/pacs.toml, docs/live.md
 	$(BIN)/python -m config.reference
+	$(BIN)/python -m web.topics.reference
 
 lock: ## Resolve the dependencies anew (needs uv; ARGS=--upgrade for newer ones)
 	$(COMPILE) --all-extras --output-file requirements-dev.lock

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from config import reference
+from web.topics.reference import reference as live_reference
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("pacs_actors", "supervisors", "protocols", "web", "config")
@@ -67,6 +68,10 @@ def _arguments(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[ast.arg
 def test_generated_files_are_fresh(name: str) -> None:
     made = reference.reference() if name == "reference.md" else reference.sample()
     assert (ROOT / "config" / name).read_text(encoding="utf-8") == made, "run: make docs"
+
+
+def test_the_description_of_the_live_websocket_is_fresh() -> None:
+    assert (ROOT / "docs" / "live.md").read_text(encoding="utf-8") == live_reference(), "run: make docs"
 
 
 def test_there_are_actors_to_look_at() -> None:
