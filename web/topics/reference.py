@@ -33,7 +33,8 @@ and with 1013 when all places are taken. `pacs-actors watch` tails it in a termi
 def reference() -> str:
     """The text of ``live.md``."""
     parts = [_INTRODUCTION, "## The client says\n", *_shape(ClientMessage), "## The server says\n"]
-    for kind in (Snapshot, Change, Refused):
+    messages: tuple[type[msgspec.Struct], ...] = (Snapshot, Change, Refused)
+    for kind in messages:
         parts += [f"### kind: {kind.__struct_config__.tag}\n", *_shape(kind)]
     parts.append("## Topics\n")
     for topic, state in STATES.items():
