@@ -107,6 +107,9 @@ def package(path: Path, files: dict[str, bytes]) -> Path:
 
 MENDED = "".join(broken for broken, _ in rewrite.MENDS).encode()
 APP = "package/dist/app.bundle.0123456789abcdef.js"
+PARTS = {
+    f"package/dist/{part}.bundle.{number:016x}.js": b"part" for number, part in enumerate(rewrite.STARTUP)
+}
 
 
 def test_a_package_becomes_files_that_fit_together(tmp_path):
@@ -121,6 +124,7 @@ def test_a_package_becomes_files_that_fit_together(tmp_path):
             "package/dist/12.css": b"a{}",
             "package/dist/manifest.json": b'{"src": "/assets/a.png"}',
             "package/dist/ort/ort.js": b"large",
+            **PARTS,
         },
     )
     made = tmp_path / "made"
@@ -129,24 +133,36 @@ def test_a_package_becomes_files_that_fit_together(tmp_path):
     hashes = rewrite.renamed([APP, "12.bundle.aaaaaaaaaaaaaaaa.js"], "rules")
     app, part = f"app.bundle.{hashes['0123456789abcdef']}.js", f"12.bundle.{hashes['aaaaaaaaaaaaaaaa']}.js"
     names = {path.relative_to(made).as_posix() for path in made.rglob("*") if path.is_file()}
+    parts = rewrite.startup(names)
     assert {name for name in names if not name.startswith("inline.")} == {
-        "LICENSE.txt", "index.html", app, part, "12.css", "manifest.json",
+        "LICENSE.txt", "index.html", app, part, "12.css", "manifest.json", *parts,
     }  # fmt: skip
-    assert f'src="/ohif/{app}"' in (made / "index.html").read_text()
+    page = (made / "index.html").read_text()
+    assert f'src="/ohif/{app}"' in page
+    for name in parts:
+        assert f'<link rel="preload" as="script" href="/ohif/{name}">' in page
     script = (made / app).read_text()
     assert hashes["aaaaaaaaaaaaaaaa"] in script
     assert '"/ohif/"' in script
 
 
 def test_a_release_in_which_nothing_is_to_mend_is_refused(tmp_path):
-    files = {APP: b'__webpack_require__.p = "/";', "package/dist/index.html": PAGE.encode()}
+    files = {APP: b'__webpack_require__.p = "/";', "package/dist/index.html": PAGE.encode(), **PARTS}
     build.unpack(package(tmp_path / "app.tgz", files), tmp_path / "made")
     with pytest.raises(UnexpectedContent, match="mend"):
         build.rewrite_all(tmp_path / "made", "rules")
 
 
+def test_a_release_without_a_part_that_is_preloaded_is_refused(tmp_path):
+    files = {APP: b'__webpack_require__.p = "/";', "package/dist/index.html": PAGE.encode(), **PARTS}
+    del files[next(iter(PARTS))]
+    build.unpack(package(tmp_path / "app.tgz", files), tmp_path / "made")
+    with pytest.raises(UnexpectedContent, match=rewrite.STARTUP[0]):
+        build.rewrite_all(tmp_path / "made", "rules")
+
+
 def test_an_application_in_which_nothing_is_to_rewrite_is_refused(tmp_path):
-    files = {APP: b"publicPath()", "package/dist/index.html": PAGE.encode()}
+    files = {APP: b"publicPath()", "package/dist/index.html": PAGE.encode(), **PARTS}
     build.unpack(package(tmp_path / "app.tgz", files), tmp_path / "made")
     with pytest.raises(UnexpectedContent, match=r"app\.bundle"):
         build.rewrite_all(tmp_path / "made", "rules")

@@ -92,24 +92,25 @@ def rewrite_all(folder: Path, build: str) -> None:
     """Apply the rules to every file. raises: UnexpectedContent"""
     paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     hashes = rewrite.renamed([path.name for path in paths], build)
+    preloaded = rewrite.startup(rewrite.with_new_hashes(path.name, hashes) for path in paths)
     broken = [mend for mend, _ in rewrite.MENDS]
     for path in paths:
         changed = path.with_name(rewrite.with_new_hashes(path.name, hashes))
         path.rename(changed)
         if changed.suffix in {".js", ".css", ".html"} or changed.name in _MANIFESTS:
-            text = _rewrite(changed, hashes)
+            text = _rewrite(changed, hashes, preloaded)
             broken = [mend for mend in broken if mend not in text]
     if broken:
         raise rewrite.UnexpectedContent(f"nothing to mend: {broken[0]!r}; the rules are for another release")
 
 
-def _rewrite(path: Path, hashes: dict[str, str]) -> str:
+def _rewrite(path: Path, hashes: dict[str, str], preloaded: Sequence[str]) -> str:
     """The text as it was."""
     before = path.read_text(encoding="utf-8")
     text = rewrite.with_new_hashes(before, hashes)
     after, scripts = text, dict[str, str]()
     if path.name == "index.html":
-        after, scripts = rewrite.rewrite_index(text)
+        after, scripts = rewrite.rewrite_index(text, preloaded)
     elif path.suffix == ".js":
         after = rewrite.rewrite_script(text)
     elif path.suffix == ".css":

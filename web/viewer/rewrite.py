@@ -37,6 +37,9 @@ _WORKER_TAG: Final = re.compile(r"<script[^>]*init-service-worker\.js[^>]*></scr
 _ATTRIBUTE: Final = re.compile(r'\b(href|src|content)="/(?!/)')
 _PUBLIC_URL: Final = 'window.PUBLIC_URL="/"'
 _NDARRAY_VIEW: Final = (Path(__file__).parent / "ndarray-view.js").read_text(encoding="utf-8").strip()
+# Webpack's parts that every study needs and that weigh something. Without a word about them they are asked for only when the one
+# before has been fetched and run.
+STARTUP: Final = ("6495", "8478", "89", "6938", "1673", "6489", "9383", "5406", "7248")
 # Each must be found in some script. What follows an early return is dropped by the minifier.
 MENDS: Final = (
     # ndarray compiles code; see ndarray-view.js.
@@ -94,10 +97,19 @@ def rewrite_manifest(text: str) -> str:
     return re.sub(r'"/(?=assets/)', f'"{BASE}', text)
 
 
-def rewrite_index(page: str) -> tuple[str, dict[str, str]]:
+def startup(names: Iterable[str]) -> list[str]:
+    """Those of a build's files that the page preloads. raises: UnexpectedContent"""
+    parts = {name.partition(".bundle.")[0]: name for name in names if name.endswith(".js")}
+    if missing := [part for part in STARTUP if part not in parts]:
+        raise UnexpectedContent(f"no {missing[0]}.bundle.*.js; the rules are for another release")
+    return [parts[part] for part in STARTUP]
+
+
+def rewrite_index(page: str, preloaded: Iterable[str] = ()) -> tuple[str, dict[str, str]]:
     """The page, and its inline scripts as files (name -> text), for the policy allows none in the page.
 
-    raises: UnexpectedContent
+    preloaded:  scripts that the page asks for at once
+    raises:     UnexpectedContent
     """
     if page.count(_PUBLIC_URL) != 2:
         raise UnexpectedContent("index.html: window.PUBLIC_URL is not set twice")
@@ -113,7 +125,8 @@ def rewrite_index(page: str) -> tuple[str, dict[str, str]]:
         return f'<script src="{BASE}{name}"></script>'
 
     page = _ATTRIBUTE.sub(rf'\g<1>="{BASE}', page)
-    return _INLINE.sub(move, page), scripts
+    links = "".join(f'<link rel="preload" as="script" href="{BASE}{name}">' for name in preloaded)
+    return _INLINE.sub(move, page).replace("</head>", f"{links}</head>", 1), scripts
 
 
 def check(before: str, after: str, name: str) -> None:

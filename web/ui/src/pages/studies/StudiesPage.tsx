@@ -5,6 +5,7 @@ import { useCallback, useEffect, useMemo, useRef, useState } from "react";
 import { useTranslation } from "react-i18next";
 import { address, viewerUrl } from "@/api/client";
 import { useSession } from "@/api/session";
+import { fetchViewerAhead } from "@/api/viewerAhead";
 import { whole } from "@/lib/format";
 import {
   apiQuery,
@@ -81,6 +82,11 @@ export function StudiesPage() {
       setCurrent(-1);
     },
   });
+
+  const views = may("study.view");
+  useEffect(() => {
+    if (views) fetchViewerAhead();
+  }, [views]);
 
   const filtered = Object.keys(search.filters).length > 0;
   const showNew = () => void list.showFresh().then((fresh) => setHighlit(new Set(fresh)));
