@@ -175,7 +175,7 @@ class SystemState(Struct, frozen=True):
     workers: dict[str, WorkerFacts]
 
 
-STATES = {
+STATES: dict[Topic, type[Struct]] = {
     Topic.STUDIES: StudiesState,
     Topic.QUEUES: QueuesState,
     Topic.ASSOCIATIONS: AssociationsState,
