@@ -129,7 +129,7 @@ class Node:
         lines = [
             f"\n  pacs-actors is ready ({took_s:.1f} s, {self.workers} workers)\n",
             f"  DICOM     {aet} at {dicom[0]}:{dicom[1]}",
-            f"  status    http://{web[0]}:{web[1]}/",
+            f"  web       {'https' if self.settings.web.tls_certificate else 'http'}://{web[0]}:{web[1]}/",
             f"  data      {self.data}",
             f"\n  Send an image:  pacs-actors store {dicom[0]}:{dicom[1]} --called {aet} FILES…",
             f"  or with DCMTK:  storescu -aec {aet} +sd +r {dicom[0]} {dicom[1]} FOLDER\n",

@@ -16,6 +16,8 @@ from msgspec import Struct
 from web.hosts import split_host
 
 Network = IPv4Network | IPv6Network
+# Where a proxy writes these, a Forwarded beside them is the client's, for few proxies know it and take it away.
+_CUSTOMARY: Final = frozenset({"x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"})
 _MOST_HOPS: Final = 32
 _SCHEMES: Final = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 _PAIR: Final = re.compile(r'\s*([A-Za-z]+)=("(?:[^"\\]|\\.)*"|[^;,"\s]*)\s*')
@@ -44,17 +46,17 @@ def networks(trusted: Iterable[str]) -> tuple[Network, ...]:
 def seen_from(
     address: str,
     scheme: str,
-    headers: Iterable[tuple[bytes, bytes]],
+    headers: Sequence[tuple[bytes, bytes]],
     trusted: Sequence[Network],
     public_root: str | None,
 ) -> Seen:
     """address, scheme: of the connection. public_root: of the settings, which know best"""
-    values: dict[str, list[str]] = {}
-    for raw_name, raw_value in headers:
-        values.setdefault(raw_name.decode("latin-1").lower(), []).append(raw_value.decode("latin-1"))
-    host = (values.get("host") or [""])[0]
     scheme = _SCHEMES.get(scheme, "http")
+    host = next((value for name, value in headers if name.lower() == b"host"), b"").decode("latin-1")
     if trusted and _is_among(address, trusted):
+        values: dict[str, list[str]] = {}
+        for name, value in headers:
+            values.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
         for hop in reversed(_hops(values)):
             address = hop.address or address
             scheme = _SCHEMES.get(hop.scheme.lower(), scheme)
@@ -66,7 +68,7 @@ def seen_from(
 
 def _hops(values: dict[str, list[str]]) -> list[_Hop]:
     """Of the client first, as far as they are understood."""
-    if "forwarded" in values:
+    if "forwarded" in values and values.keys().isdisjoint(_CUSTOMARY):
         return [_forwarded(element) for element in _listed(values["forwarded"])]
     addresses = _listed(values.get("x-forwarded-for", []))
     schemes, hosts = _listed(values.get("x-forwarded-proto", [])), _listed(values.get("x-forwarded-host", []))

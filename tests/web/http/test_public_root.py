@@ -59,6 +59,13 @@ def test_what_a_client_puts_before_the_proxies_entry_is_not_believed() -> None:
     assert seen("10.0.0.1", forged) == Seen("192.0.2.7", "http://pacs.example")
 
 
+def test_a_forwarded_that_the_proxy_has_only_passed_on_is_not_believed() -> None:
+    """Most proxies write X-Forwarded-* and leave alone whatever else a client sends."""
+    forged = ("forwarded", "for=127.0.0.1;host=evil.example;proto=http")
+    headers = [("x-forwarded-for", "192.0.2.7"), ("x-forwarded-proto", "https")]
+    assert seen("10.0.0.1", forged, *headers) == Seen("192.0.2.7", "https://inside:8080")
+
+
 def test_a_chain_of_trusted_proxies_is_followed_to_the_client() -> None:
     headers = [
         ("x-forwarded-for", "203.0.113.1, 192.0.2.7, 10.0.0.2"),
