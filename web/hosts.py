@@ -7,6 +7,7 @@ Websockets know no same-origin policy: their Origin must be the Host that was as
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
@@ -34,6 +35,7 @@ def is_address(name: str) -> bool:
     return True
 
 
+@lru_cache(maxsize=256)  # every request asks, and clients call us by few names
 def host_is_ours(authority: str | None, listening: str, names: tuple[str, ...]) -> bool:
     """Whether a request with this Host header may be served.
 
