@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, StorageState
+from playwright.sync_api import Browser, Locator, Page, StorageState, expect
 
 from tests.browser import Visit, browser, browser_mark, visit
 from tests.system.peers import Instance, example, make, send
@@ -18,6 +18,9 @@ __all__ = ["browser", "browser_mark", "visit"]
 
 AXE = Path(__file__).resolve().parents[2] / "web" / "ui" / "node_modules" / "axe-core" / "axe.min.js"
 STUDIES = 6
+expect.set_options(
+    timeout=20_000
+)  # the usual five seconds are short for a machine that tests other things, too
 _IMPACTS = {"serious", "critical", "moderate"}
 
 
@@ -63,8 +66,8 @@ def rows(page: Page) -> Locator:
     return page.locator("tbody tr[aria-rowindex]")
 
 
-def log_in(page: Page, password: str = ADMIN_PASSWORD) -> None:
-    page.locator("input[autocomplete=username]").fill("admin")
+def log_in(page: Page, password: str = ADMIN_PASSWORD, name: str = "admin") -> None:
+    page.locator("input[autocomplete=username]").fill(name)
     page.locator("input[autocomplete=current-password]").fill(password)
     page.locator("button[type=submit]").click()
 

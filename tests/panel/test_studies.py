@@ -10,6 +10,7 @@ from playwright.sync_api import expect
 from pydicom.data import get_testdata_file
 
 from tests.panel.conftest import STUDIES, barriers, log_in, rows
+from web.static_files import STATIC
 
 UID = "1.2.826.0.1.3680043.8.498.77.{}"
 
@@ -97,6 +98,15 @@ def test_the_viewer_is_one_click_away(panel):
     page = panel("/?q=PANEL-3").page
     link = page.get_by_role("link", name="Open in viewer: PANEL-3")
     expect(link).to_have_attribute("href", f"/ohif/viewer?StudyInstanceUIDs={UID.format(3)}")
+
+
+def test_the_viewer_is_fetched_ahead_while_the_list_is_read(panel):
+    if not (STATIC / "ohif" / "index.html").is_file():
+        pytest.skip('the viewer is not built: "make ui-viewer"')
+    visited = panel("/tokens")
+    with visited.page.expect_request(re.compile(r"/ohif/app\.bundle\..*\.js$")):
+        visited.page.get_by_role("link", name="Studies").click()
+    assert visited.of_policy() == []
 
 
 def test_the_palette_finds_studies_and_pages(panel):

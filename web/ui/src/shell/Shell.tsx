@@ -6,7 +6,7 @@ import { useTranslation } from "react-i18next";
 import { api } from "@/api/client";
 import { useSession, useSetMe } from "@/api/session";
 import { isLanguage, LANGUAGES, speak, type Language } from "@/i18n";
-import { Empty, IconButton, useTell, Waiting } from "@/ui/bits";
+import { IconButton, PageHead, useTell, Waiting } from "@/ui/bits";
 import {
   IconCheck,
   IconKeyboard,
@@ -112,9 +112,9 @@ function Permitted({ here }: { here: string }) {
   const first = PAGES.find(allowed);
   if (here === "/" && first) return <Navigate to={first.to} replace />;
   return (
-    <Empty icon={<IconLock size={34} stroke={1.3} />} title={t("forbidden_page")}>
-      {t("error.forbidden")}
-    </Empty>
+    <div className="page">
+      <PageHead title={t("forbidden_page")} note={t("error.forbidden")} />
+    </div>
   );
 }
 

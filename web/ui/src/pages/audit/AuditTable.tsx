@@ -67,20 +67,7 @@ export function AuditTable({ path, query }: { path: string; query: Query }) {
                   <Table.Td className="mono">{event.address}</Table.Td>
                   <Table.Td>{event.patient_id}</Table.Td>
                 </Table.Tr>
-                {open === event.id && (
-                  <Table.Tr>
-                    <Table.Td />
-                    <Table.Td colSpan={6}>
-                      <Code block>
-                        {JSON.stringify(
-                          { id: event.id, at: event.at, event: event.event, uids: event.uids, ...event.details },
-                          null,
-                          2,
-                        )}
-                      </Code>
-                    </Table.Td>
-                  </Table.Tr>
-                )}
+                {open === event.id && <Details event={event} />}
               </Fragment>
             ))}
           </Table.Tbody>
@@ -98,6 +85,19 @@ export function AuditTable({ path, query }: { path: string; query: Query }) {
         </Button>
       )}
     </>
+  );
+}
+
+/** All of a row, as the export has it too. */
+function Details({ event }: { event: AuditEvent }) {
+  const { id, at, recorded_at, event: name, via, uids, details, hash } = event;
+  return (
+    <Table.Tr>
+      <Table.Td />
+      <Table.Td colSpan={6}>
+        <Code block>{JSON.stringify({ id, at, recorded_at, event: name, via, uids, ...details, hash }, null, 2)}</Code>
+      </Table.Td>
+    </Table.Tr>
   );
 }
 
