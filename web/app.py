@@ -90,7 +90,7 @@ class WebApp:
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         if scope["type"] not in {"http", "websocket"}:
             raise NotImplementedError(scope["type"])
-        settings, headers, path = self._settings, scope["headers"], scope["path"]
+        settings, headers, path = self._settings, list(scope["headers"]), scope["path"]
         client = scope.get("client")
         seen = seen_from(
             client[0] if client else "", scope["scheme"], headers, self._trusted, settings.public_root

@@ -270,7 +270,10 @@ async def test_http2_is_not_offered_and_the_request_is_served_all_the_same():
 
 
 async def test_a_crash_of_one_connection_leaves_the_others(monkeypatch):
-    async with site() as here, here.watch() as connection:
+    async with (
+        site(busy_node(), client_queue=1024) as here,
+        here.watch(topics=BUSY, max_message_size=2**24) as connection,
+    ):
         await next_message(connection)
 
         async def broken(self, head, ahead):
