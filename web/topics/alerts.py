@@ -22,7 +22,7 @@ from web.changes import State
 from web.context import WebContext
 
 _EVERY_S: Final = 1.0
-_ASKED_EVERY_S: Final = 15.0
+_ASKED_EVERY_S: Final = 5.0
 _WITHIN_S: Final = 2.0
 _RESTARTED_FOR_S: Final = 600.0
 _STARTED_TOGETHER_S: Final = 30.0
