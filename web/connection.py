@@ -78,19 +78,15 @@ class Connection:
         patience_s = self._config.keep_alive_timeout
         with self._watching:
             while True:
-                idle_since = self._life.idle_since
+                now, idle_since = trio.current_time(), self._life.idle_since
                 if idle_since is None and self._life.draining:
                     return  # the request that is under way is the last
-                until = (
-                    trio.current_time() + min(_LOOKS_EVERY_S, patience_s)
-                    if idle_since is None
-                    else idle_since + patience_s
-                )
-                if idle_since is not None and (self._life.draining or trio.current_time() >= until):
+                if idle_since is not None and (self._life.draining or now >= idle_since + patience_s):
                     with trio.CancelScope(shield=True):
                         await speaker.close()
                     return
-                with trio.move_on_at(until):
+                ends = float("inf") if idle_since is None else idle_since + patience_s
+                with trio.move_on_at(min(ends, now + _LOOKS_EVERY_S)):
                     await self._context.terminated.wait()
                 if self._life.idle_since is None and self._wire.peer_has_left():
                     self._life.peer_left()
