@@ -66,10 +66,8 @@ class SettingsBook:
         while True:
             try:
                 await self.reread()
-            except Unavailable:
-                pass  # the last known ones hold
-            except asyncpg.UndefinedTableError:
-                pass  # the database is not brought to our schema yet
+            except (Unavailable, asyncpg.UndefinedTableError):
+                pass  # the last known ones hold; without tables nothing was changed yet
             await trio.sleep(_REREAD_S)
 
     async def reread(self) -> None:

@@ -13,6 +13,7 @@ import trio
 from msgspec import Struct
 
 from pacs_actors.database import Database
+from protocols.errors import Unavailable
 
 MOST_LISTED: Final = 10_000
 _MOST_RECENT: Final = 1000
@@ -109,7 +110,11 @@ class Figures:
             return self._holdings[1]
 
     async def waiting(self) -> Waiting:
-        return await self._database.run(_waiting, within_s=_WITHIN_S)
+        """Asked from the first moment on: a database without our tables is one that is not there yet."""
+        try:
+            return await self._database.run(_waiting, within_s=_WITHIN_S)
+        except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError):
+            raise Unavailable("the database has no tables yet") from None
 
     async def quarantined(self) -> list[Quarantined]:
         """The newest, MOST_LISTED of them."""

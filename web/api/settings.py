@@ -9,9 +9,9 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from config.keys import SECRETS, keys
+from config.keys import keys
 from config.live import LIVE, checked, value_of, with_overrides
-from config.secrets import HIDDEN, shown
+from config.secrets import shown
 from pacs_actors.people.rights import Action
 from pacs_actors.settings_book import SettingsBook
 from protocols.errors import ConfigError
@@ -24,7 +24,6 @@ from web.http.routes import Route
 
 _PATH: Final = "/api/v1/settings"
 _COLUMNS: Final = ("key", "source", "live", "kind", "description")
-_MOST_BODY: Final = 4096
 
 
 class Setting(Struct, frozen=True):
@@ -124,23 +123,15 @@ def _known(request: Request) -> str:
 
 
 def _text(key: str, value: Any) -> str:
-    return msgspec.json.encode(_visible(key, value)).decode()[:256]
-
-
-def _visible(key: str, value: Any) -> Any:
-    """A URL without its password; of any other secret only that there is one."""
-    seen = shown(key, value)
-    return (
-        HIDDEN if key in SECRETS and seen == value and value is not None and "://" not in str(value) else seen
-    )
+    return msgspec.json.encode(shown(key, value)).decode()[:256]
 
 
 def _setting(book: SettingsBook, path: str) -> Setting:
     key, override = keys()[path], book.overrides.get(path)
     return Setting(
         path,
-        _visible(path, value_of(book.current, path)),
-        _visible(path, key.default),
+        shown(path, value_of(book.current, path)),
+        shown(path, key.default),
         key.description,
         key.kind,
         path in LIVE,
