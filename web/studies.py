@@ -47,9 +47,3 @@ class RecentStudies:
                 logs.event("last_studies_answered" if answered else "last_studies_unanswered")
             self._answering = answered
             self._next_at = trio.current_time() + self._every_s
-
-    async def keep_fresh(self) -> None:
-        """Refresh for ever."""
-        while True:
-            await self.refresh()
-            await trio.sleep(self._every_s)
