@@ -86,7 +86,7 @@ class Connection:
                         await speaker.close()
                     return
                 ends = float("inf") if idle_since is None else idle_since + patience_s
-                with trio.move_on_at(min(ends, now + _LOOKS_EVERY_S)):
+                with trio.move_on_at(min(ends, now + min(_LOOKS_EVERY_S, patience_s))):
                     await self._context.terminated.wait()
                 if self._life.idle_since is None and self._wire.peer_has_left():
                     self._life.peer_left()
