@@ -20,10 +20,7 @@ UI = Path(__file__).resolve().parents[2] / "web" / "ui"
 NODE = UI.parents[1] / ".venv" / "node" / "bin"
 UID = "1.2.826.0.1.3680043.8.498.77.{}"
 PASSWORD = "correct horse battery staple 7"
-ELSEWHERE = [
-    "https://evil.example/", "//evil.example", "/\\evil.example", "/\t/evil.example", "javascript:alert(1)", "/login?next=/login",
-    "/api/v1/me", "/" + "a" * 3000,
-]  # fmt: skip
+ELSEWHERE = ["https://evil.example/", "/\\evil.example", "/login?next=/login", "/api/v1/me"]
 
 
 def test_a_node_is_added_answers_is_changed_and_removed(panel, server):
