@@ -225,7 +225,7 @@ class LiveFanOut:
             for feed in feeds:
                 await self._look(followed.topic, feed)
             now = trio.current_time()
-            if not fresh or due < now:
+            if not fresh or due <= now:
                 every_s = followed.topic.every_s or self._settings.live_interval_s
                 due = now + max(every_s, (now - began) / _MOST_SHARE)
 
