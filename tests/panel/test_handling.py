@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import expect
 from pydicom.data import get_testdata_file
 
-from tests.panel.conftest import barriers, rows
+from tests.panel.conftest import NO_VIEWER, barriers, rows
 from tests.system import viewer_data
 from tests.system.peers import make, send, wait_until
 
@@ -31,7 +31,7 @@ def test_a_shared_study_opens_without_a_login_and_nothing_else_does(panel, visit
     link = dialog.locator("code").inner_text()
     dialog.get_by_role("button", name="Done").click()
 
-    guest = visit(link, locale="en-GB").page
+    guest = visit(link, locale="en-GB", routes=NO_VIEWER).page
     guest.locator("input[type=password]").fill("a guess")
     guest.locator("button[type=submit]").click()
     expect(guest.get_by_role("alert")).to_be_visible()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from tests.panel.conftest import barriers, log_in, rows
+from tests.panel.conftest import NO_VIEWER, barriers, log_in, rows
 from tests.system.peers import make, send
 from tests.system.server import free_port
 
@@ -203,7 +203,9 @@ def test_a_session_that_ends_leads_to_the_login_and_back(panel, root):
 
 def test_the_viewer_sends_to_the_login_which_leads_back_to_it(visit, root):
     viewer = f"/ohif/viewer?StudyInstanceUIDs={UID.format(1)}"
-    page = visit(f"{root}/?next={viewer.replace('?', '%3F').replace('=', '%3D')}", locale="en-GB").page
+    page = visit(
+        f"{root}/?next={viewer.replace('?', '%3F').replace('=', '%3D')}", locale="en-GB", routes=NO_VIEWER
+    ).page
     log_in(page)
     page.wait_for_url(f"{root}{viewer}", wait_until="commit")
 
