@@ -235,21 +235,29 @@ class Rendering:
         """In order, some at a time, so that all pixel processes have work and no more is held than is sent next."""
         step = self.renderer.at_once
         for start in range(0, len(looks), step):
-            made: dict[int, Image] = {}
+            for image in await self._at_once(looks[start : start + step]):
+                yield image
 
-            async def one(
-                place: int, instance: ServedInstance, look: Look, made: dict[int, Image] = made
-            ) -> None:
-                try:
-                    made[place] = await self._rendered(instance, self._stored(instance), look)
-                except (NotAcceptable, NotFound, RenderingFailed):
-                    return  # the others are not to be lost with it
+    async def _at_once(self, looks: Sequence[tuple[ServedInstance, Look]]) -> list[Image]:
+        """Those that can be shown, in order. raises: what ends all of them, such as Unavailable"""
+        made: dict[int, Image] = {}
+        failed: list[Exception] = []
 
-            async with trio.open_nursery(strict_exception_groups=False) as nursery:
-                for place, (instance, look) in enumerate(looks[start : start + step]):
-                    nursery.start_soon(one, place, instance, look)
-            for place in sorted(made):
-                yield made[place]
+        async def one(place: int, instance: ServedInstance, look: Look) -> None:
+            try:
+                made[place] = await self._rendered(instance, self._stored(instance), look)
+            except (NotAcceptable, NotFound, RenderingFailed):
+                return  # the others are not to be lost with it
+            except Exception as failure:
+                failed.append(failure)  # raised outside: a nursery would wrap it in a group
+                nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            for place, (instance, look) in enumerate(looks):
+                nursery.start_soon(one, place, instance, look)
+        if failed:
+            raise failed[0]
+        return [made[place] for place in sorted(made)]
 
     async def _rendered(
         self,

@@ -103,17 +103,25 @@ class Request:
 
     async def while_there(self, work: Callable[[], Awaitable[T]]) -> T:
         """Do some expensive work as long as the client waits for it. raises: Unavailable when it has left"""
-        async with trio.open_nursery(strict_exception_groups=False) as nursery:
+        done: list[T] = []
+        failed: list[Exception] = []
+        async with trio.open_nursery() as nursery:
 
             async def watch() -> None:
                 await self._gone()
                 nursery.cancel_scope.cancel()
 
             nursery.start_soon(watch)
-            result = await work()
+            try:
+                done.append(await work())
+            except Exception as failure:
+                failed.append(failure)  # raised outside: a nursery would wrap it in a group
             nursery.cancel_scope.cancel()
-            return result
-        raise Unavailable("the client has left")
+        if failed:
+            raise failed[0]
+        if not done:
+            raise Unavailable("the client has left")
+        return done[0]
 
     async def body(self, limit_bytes: int = MAX_JSON_BYTES) -> bytes:
         """The whole body. raises: BadRequest (413) if it is larger"""

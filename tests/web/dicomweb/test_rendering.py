@@ -7,22 +7,59 @@ import struct
 from typing import Any
 
 import pytest
+import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 
 from pacs_actors.archive.conversions import Opened
-from pacs_actors.rendering.messages import Function, Profile, Viewport, Window
+from pacs_actors.rendering.messages import Function, Look, Picture, Profile, Viewport, Window
 from pacs_actors.threads import NativePool
+from protocols.dicomweb.accept import NotAcceptable
+from protocols.errors import Unavailable
 from tests.pacs_actors.archive.transcoding_data import EXPLICIT, encode
 from web.dicomweb.passthrough import NothingInside, document, video, video_type
 from web.dicomweb.placeholders import letters_for
 from web.dicomweb.rendered_query import Asked, asked_of, asked_of_uri
+from web.dicomweb.rendering import Rendering
 from web.http.request import BadRequest, Request
 
 MPEG_2, MPEG_4, HEVC = (f"1.2.840.10008.1.2.4.{number}" for number in (100, 102, 107))
 PDF = b"%PDF-1.7 of an odd length"
+
+
+class Shown(Rendering):
+    """Each look's quality says what becomes of it."""
+
+    def __init__(self) -> None:
+        pass
+
+    def _stored(self, instance: Any) -> Any:
+        return None
+
+    async def _rendered(self, instance: Any, stored: Any, look: Look, **_: Any) -> Any:
+        await trio.lowlevel.checkpoint()
+        if look.quality == 1:
+            raise NotAcceptable("no picture")
+        if look.quality == 2:
+            raise Unavailable("too many wait")
+        if look.quality == 3:
+            await trio.sleep_forever()
+        return look.quality
+
+
+def looks(*qualities: int) -> Any:
+    return [(None, Look(Picture.JPEG, quality=quality)) for quality in qualities]
+
+
+async def test_pictures_made_at_once_come_in_order_and_without_those_that_are_none() -> None:
+    assert await Shown()._at_once(looks(90, 1, 80)) == [90, 80]
+
+
+async def test_what_ends_all_pictures_comes_out_as_itself_and_in_no_group() -> None:
+    with pytest.raises(Unavailable, match="too many wait"):
+        await Shown()._at_once(looks(90, 3, 2))
 
 
 def request(query: str) -> Request:
