@@ -13,9 +13,10 @@ import trio
 from msgspec import Struct
 
 from pacs_actors.archive.objects.interface import ObjectStore
-from pacs_actors.archive.transcoder import CannotTranscode, Transcoder
+from pacs_actors.archive.transcoder import CannotTranscode, CannotTranscodeNow, Transcoder
 from pacs_actors.archive.web_locate import ServedInstance
 from protocols.dataset.part10 import PREAMBLE_BYTES, file_meta
+from protocols.errors import Unavailable
 
 _MOST_FILES: Final = 64
 _MOST_BYTES: Final = 512 * 1024 * 1024
@@ -63,6 +64,14 @@ class _Kept(Struct, frozen=True):
     until: float
 
 
+class _Attempt:
+    """A conversion under way. failed_now: why it may go well another time, once it is done"""
+
+    def __init__(self) -> None:
+        self.done = trio.Event()
+        self.failed_now = ""
+
+
 class Conversions:
     """Opens objects. Two who want the same conversion wait for one."""
 
@@ -70,10 +79,11 @@ class Conversions:
         self._store, self._transcoder = store, transcoder
         self._kept: OrderedDict[tuple[str, str], _Kept] = OrderedDict()
         self._kept_bytes = 0
-        self._under_way: dict[tuple[str, str], trio.Event] = {}
+        self._under_way: dict[tuple[str, str], _Attempt] = {}
 
     def stored(self, instance: ServedInstance) -> Opened:
         """As it is stored. Blocks for some microseconds. raises: ObjectMissing"""
+        self._expire()
         fd = self._store.open_fd(instance.key)
         length = instance.size_bytes - instance.data_offset
         syntax = instance.transfer_syntax_uid
@@ -85,14 +95,17 @@ class Conversions:
             return self.stored(instance)
         key = (instance.key, syntax)
         while True:
-            kept = self._get(key)
+            self._expire()
+            kept = self._kept.get(key)
             if kept is not None:
                 break
-            waiting = self._under_way.get(key)
-            if waiting is None:
-                await self._convert(instance, key)
+            attempt = self._under_way.get(key)
+            if attempt is None:
+                attempt = await self._convert(instance, key)
             else:
-                await waiting.wait()
+                await attempt.done.wait()
+            if attempt.failed_now:
+                raise Unavailable(attempt.failed_now)
         if kept.fd < 0:
             raise CannotTranscode(kept.why)
         prefix = bytes(PREAMBLE_BYTES) + file_meta(instance.sop_class_uid, instance.sop_instance_uid, syntax)
@@ -105,8 +118,8 @@ class Conversions:
     def __del__(self) -> None:
         self.close()
 
-    async def _convert(self, instance: ServedInstance, key: tuple[str, str]) -> None:
-        done = self._under_way[key] = trio.Event()
+    async def _convert(self, instance: ServedInstance, key: tuple[str, str]) -> _Attempt:
+        attempt = self._under_way[key] = _Attempt()
         try:
             fd, length = await self._transcoder.convert(
                 self._store.open_fd(instance.key),
@@ -116,27 +129,26 @@ class Conversions:
                 target=key[1],
             )
             self._keep(key, _Kept(fd, length, "", trio.current_time() + _KEPT_S))
+        except CannotTranscodeNow as failure:
+            attempt.failed_now = failure.reason
         except CannotTranscode as failure:
             # The same object fails again: not every frame of it has to find that out.
             self._keep(key, _Kept(-1, 0, failure.reason, trio.current_time() + _KEPT_S))
         finally:
             del self._under_way[key]
-            done.set()
+            attempt.done.set()
+        return attempt
 
-    def _get(self, key: tuple[str, str]) -> _Kept | None:
-        kept = self._kept.get(key)
-        if kept is not None and kept.until <= trio.current_time():
-            self._drop(key)
-            return None
-        return kept
+    def _expire(self) -> None:
+        """Whoever opens anything gives back what has had its time; all are kept equally long, so the oldest end first."""
+        now = trio.current_time()
+        while self._kept and next(iter(self._kept.values())).until <= now:
+            self._drop(next(iter(self._kept)))
 
     def _keep(self, key: tuple[str, str], kept: _Kept) -> None:
-        """At least the newest is kept, however large; its disk space is given back when it is not asked for any more."""
+        """At least the newest is kept, however large."""
         self._kept[key] = kept
         self._kept_bytes += kept.length
-        now = trio.current_time()
-        for other in [other for other, each in self._kept.items() if each.until <= now]:
-            self._drop(other)
         while len(self._kept) > 1 and (self._kept_bytes > _MOST_BYTES or len(self._kept) > _MOST_FILES):
             self._drop(next(iter(self._kept)))
 

@@ -13,16 +13,17 @@ import msgspec
 
 from pacs_actors.archive.transcoding.messages import (
     CannotTranscode,
+    CannotTranscodeNow,
     Job,
     Refused,
     decode_answer,
     encode,
 )
 from pacs_actors.archive.transcoding.syntaxes import compressible, convertible
-from pacs_actors.pixels.pool import JobFailed, PixelPool
+from pacs_actors.pixels.pool import Fate, JobFailed, PixelPool
 from protocols.dataset.transfer_syntax import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN
 
-__all__ = ["CannotTranscode", "Transcoder", "compressible", "convertible"]
+__all__ = ["CannotTranscode", "CannotTranscodeNow", "Transcoder", "compressible", "convertible"]
 
 
 class Transcoder(PixelPool):
@@ -60,7 +61,7 @@ class Transcoder(PixelPool):
         source:  Transfer Syntax UID of the data set; target: the one that is wanted
         returns: a descriptor that the caller closes, positioned nowhere in particular, of a file that holds the
                  converted data set and nothing else; its length in bytes
-        raises:  CannotTranscode; Unavailable when too many wait
+        raises:  CannotTranscode, CannotTranscodeNow if it may go well another time; Unavailable when too many wait
         """
         with contextlib.ExitStack() as stack:
             stack.callback(os.close, fd)
@@ -73,7 +74,8 @@ class Transcoder(PixelPool):
                 try:
                     answer = decode_answer(await self.work(encode(job), (fd, made, *scratch)))
                 except JobFailed as failure:
-                    raise CannotTranscode(failure.reason) from failure
+                    died = failure.fate is Fate.DIED
+                    raise (CannotTranscode if died else CannotTranscodeNow)(failure.reason) from failure
                 except msgspec.MsgspecError as failure:
                     raise CannotTranscode("a pixel process gave no sense") from failure
                 if isinstance(answer, Refused):
@@ -87,4 +89,4 @@ class Transcoder(PixelPool):
         try:
             return stack.enter_context(tempfile.TemporaryFile(dir=self._folder, buffering=0)).fileno()
         except OSError as failure:
-            raise CannotTranscode(f"no temporary file: {failure.strerror}") from failure
+            raise CannotTranscodeNow(f"no temporary file: {failure.strerror}") from failure

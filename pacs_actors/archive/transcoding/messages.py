@@ -23,6 +23,10 @@ class CannotTranscode(PacsError):
         return self.reason
 
 
+class CannotTranscodeNow(CannotTranscode):
+    """As above, but for a reason that is not the data set's: it may go well another time."""
+
+
 class Job(Struct, frozen=True, tag="transcode", forbid_unknown_fields=True):
     """Convert the data set of ``length`` bytes at ``offset`` of the first descriptor into the second, which is empty.
 

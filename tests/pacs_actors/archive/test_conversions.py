@@ -14,9 +14,10 @@ import trio.testing
 from pacs_actors.archive import conversions
 from pacs_actors.archive.conversions import Conversions
 from pacs_actors.archive.objects.interface import ObjectStore
-from pacs_actors.archive.transcoder import CannotTranscode, Transcoder
+from pacs_actors.archive.transcoder import CannotTranscode, CannotTranscodeNow, Transcoder
 from pacs_actors.archive.web_locate import ServedInstance
 from protocols.dataset.part10 import parse_prefix
+from protocols.errors import Unavailable
 
 EXPLICIT, RLE, CT = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.5", "1.2.840.10008.5.1.4.1.1.2"
 
@@ -140,6 +141,36 @@ async def test_what_failed_is_not_tried_again_for_every_frame(
     converter.failure = None
     (await made.given(instance(), EXPLICIT)).close()
     assert converter.calls == 2
+
+
+async def test_what_may_go_well_another_time_is_told_to_all_who_wait_and_not_kept(
+    made: Conversions, converter: Converter
+) -> None:
+    converter.failure = CannotTranscodeNow("it takes longer than 1 s")
+
+    async def wait() -> None:
+        with pytest.raises(Unavailable, match="longer than"):
+            await made.given(instance(), EXPLICIT)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(wait)
+        await trio.testing.wait_all_tasks_blocked()
+        converter.allowed.set()
+    assert converter.calls == 1
+    converter.failure = None
+    (await made.given(instance(), EXPLICIT)).close()
+
+
+async def test_what_has_had_its_time_goes_when_anything_is_opened(
+    made: Conversions, converter: Converter, tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    converter.allowed.set()
+    (await made.given(instance(), EXPLICIT)).close()
+    assert descriptors(tmp_path) == 1
+    await trio.sleep(61)
+    made.stored(instance(2)).close()
+    assert descriptors(tmp_path) == 0
 
 
 async def test_no_more_is_kept_than_there_is_room_for(

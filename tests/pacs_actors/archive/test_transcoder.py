@@ -15,7 +15,7 @@ import pytest
 import trio
 import trio.testing
 
-from pacs_actors.archive.transcoder import CannotTranscode, Transcoder
+from pacs_actors.archive.transcoder import CannotTranscode, CannotTranscodeNow, Transcoder
 from pacs_actors.archive.transcoding.messages import Job
 from pacs_actors.archive.transcoding.messages import encode as encode_message
 from protocols.errors import Misuse, Unavailable
@@ -162,8 +162,9 @@ async def test_a_process_that_dies_fails_its_conversion_only() -> None:
 
             @nursery.start_soon
             async def failing() -> None:
-                with pytest.raises(CannotTranscode, match="died"):
+                with pytest.raises(CannotTranscode, match="died") as died:
                     await convert(transcoder)
+                assert not isinstance(died.value, CannotTranscodeNow), "the same object fails again"
 
             await trio.testing.wait_all_tasks_blocked()
             os.kill(pid, signal.SIGKILL)
@@ -187,7 +188,7 @@ async def test_a_process_that_was_reaped_is_not_looked_for_again(monkeypatch: py
 async def test_a_conversion_that_takes_too_long_is_ended() -> None:
     async with Transcoder(deadline_s=20) as transcoder, stopped(transcoder) as pid:
         transcoder._deadline_s = 0.05
-        with pytest.raises(CannotTranscode, match="longer than"):
+        with pytest.raises(CannotTranscodeNow, match="longer than"):
             await convert(transcoder)
         assert not is_there(pid)
 
@@ -300,7 +301,7 @@ async def test_the_output_has_a_limit() -> None:
 
 async def test_no_folder_is_a_refusal(tmp_path: Path, descriptors: object) -> None:
     async with Transcoder(folder=tmp_path / "missing") as transcoder:
-        with pytest.raises(CannotTranscode, match="no temporary file"):
+        with pytest.raises(CannotTranscodeNow, match="no temporary file"):
             await convert(transcoder)
 
 
