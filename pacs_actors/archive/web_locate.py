@@ -76,8 +76,9 @@ class WebLocator:
             found = entry[1]
             fits = found.series_instance_uid == series and found.study_instance_uid == study
             return found if fits else None
+        behind = self._behind()  # asked before the look: what the look misses may be indexed while it goes on
         rows = await self._look(scope, study, series, instance, now)
-        if not rows and self._behind():
+        if not rows and behind:
             await wait_until_indexed(self._progress, within_s=self._catch_up_s)
             rows = await self._fetch(scope, study, series, instance, limit=1)
         self._remember(scope, rows, now + BELIEVED_S)

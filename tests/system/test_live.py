@@ -201,7 +201,14 @@ def watch(node: Server, tmp_path: Path, *options: str, token: str | None = None)
         *options,
     ]
     with (tmp_path / "out").open("wb") as out, (tmp_path / "errors").open("wb") as errors:
-        return subprocess.Popen(command, stdout=out, stderr=errors, env={**os.environ, "PACS_TOKEN": ""})
+        return subprocess.Popen(
+            command, stdout=out, stderr=errors, env={**os.environ, "PACS_TOKEN": ""}, preexec_fn=heed_interrupts,  # noqa: PLW1509
+        )  # fmt: skip
+
+
+def heed_interrupts() -> None:
+    """As in a terminal: what a script starts in the background begins with SIGINT ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def test_watch_tails_what_happens_and_ends_cleanly(node: Server, tmp_path: Path) -> None:

@@ -303,8 +303,10 @@ def test_a_derived_object_never_blanks_what_its_study_says(node: Server) -> None
         StudyDescription=None, PatientName="", AccessionNumber="",
     )  # fmt: skip
     assert stow.store(node, image).status == 200
-    assert stow.store(node, report, study=image.study).status == 200
     with Client(node) as client:
+        # A report is made of images that were found: they are indexed before it comes.
+        assert client.get("/studies", query={"StudyInstanceUID": image.study}).status == 200
+        assert stow.store(node, report, study=image.study).status == 200
         reply = client.get("/studies", query={"StudyInstanceUID": image.study, "includefield": "00081030"})
     (study,) = json.loads(reply.body)
     assert study["00081030"]["Value"] == ["Thorax"]
