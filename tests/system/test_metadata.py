@@ -209,7 +209,8 @@ def test_what_is_not_there_is_404_and_strangers_get_401(site: Server, study: Stu
 def test_an_object_that_is_lost_costs_its_instance_only_and_nothing_is_kept(site: Server) -> None:
     study = Study()
     assert set(peers.send(site, *study.images)) == {0}
-    assert fetch(site, f"/dicom-web/studies?StudyInstanceUID={study.uid}").status == 200  # which waits for the index
+    # A search waits for the index.
+    assert fetch(site, f"/dicom-web/studies?StudyInstanceUID={study.uid}").status == 200
     [key] = site.sql(f"SELECT object_key FROM instances WHERE sop_instance_uid = '{study.images[1].uid}'")
     slot, batch, name = key.split("/")
     path = site.data / "objects" / slot / batch[:5] / batch / name
