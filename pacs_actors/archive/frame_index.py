@@ -1,16 +1,16 @@
 """Where the frames of an image lie in its object (PS3.5 8.2, annex A.4), so that one of them costs one read.
 
-Pure but for the mapping that ``index_object`` reads through; what is found is small and is kept. Attributes are believed only
+Pure but for what ``index_object`` reads through; what is found is small and is kept. Attributes are believed only
 as far as the bytes are there.
 """
 
 from __future__ import annotations
 
-import mmap
 import os
 from array import array
 from bisect import bisect_left
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 from struct import unpack_from
 from typing import Final
@@ -26,6 +26,7 @@ from protocols.dataset.transfer_syntax import (
     dictionary_vr,
     encoding_of,
 )
+from protocols.dataset.windows import Readable, Windows
 from protocols.errors import CannotUnderstand, Refusal
 
 SAMPLES_PER_PIXEL: Final = 0x00280002
@@ -63,8 +64,6 @@ MAX_FRAMES: Final = 10_000_000
 # A frame that begins within a byte is moved in memory.
 MAX_UNALIGNED_BYTES: Final = 16 * 1024 * 1024
 _MAX_TEXT: Final = 64
-# From here on reading ahead would read pixels that nobody asked for.
-_RANDOM_FROM_BYTES: Final = 4 * 1024 * 1024
 
 
 class NoFrames(Refusal):
@@ -158,17 +157,13 @@ def index_object(fd: int, *, offset: int, length: int, transfer_syntax_uid: str)
     """
     if length <= 0 or offset + length > os.fstat(fd).st_size:
         raise BrokenFrames("The object is shorter than it should be.")
-    # The mapping ends with its last reference: closing it fails while an error still refers to a piece.
-    mapped = mmap.mmap(fd, offset + length, access=mmap.ACCESS_READ)
-    if length > _RANDOM_FROM_BYTES:
-        mapped.madvise(mmap.MADV_RANDOM)
     try:
-        return find_frames(memoryview(mapped), offset, transfer_syntax_uid)
+        return find_frames(Windows(partial(os.pread, fd), offset + length), offset, transfer_syntax_uid)
     except NeedMore:
         raise BrokenFrames("The data set ends inside an element.") from None
 
 
-def find_frames(data: memoryview, at: int, transfer_syntax_uid: str) -> FrameIndex:
+def find_frames(data: Readable, at: int, transfer_syntax_uid: str) -> FrameIndex:
     """As ``index_object``, in memory; the data set goes from ``at`` to the end. raises: NeedMore as well"""
     stop = len(data)
     encoding = encoding_of(transfer_syntax_uid, data[at : at + 6])
@@ -194,18 +189,18 @@ def find_frames(data: memoryview, at: int, transfer_syntax_uid: str) -> FrameInd
         if tag in _WANTED:
             attributes[tag] = bytes(data[value : min(at, value + _MAX_TEXT)])
         elif tag == EXTENDED_OFFSET_TABLE:
-            offsets = _extended_offsets(data[value:at])
+            offsets = _extended_offsets(data, value, at)
     raise CannotUnderstand(f"more than {MAX_ELEMENTS} elements before the pixels")
 
 
-def _extended_offsets(value: memoryview) -> Sequence[int]:
-    if len(value) > 8 * MAX_FRAGMENTS:
+def _extended_offsets(data: Readable, at: int, stop: int) -> Sequence[int]:
+    if stop - at > 8 * MAX_FRAGMENTS:
         raise CannotUnderstand(f"an Extended Offset Table of more than {MAX_FRAGMENTS} frames")
-    return unpack_from(f"<{len(value) // 8}Q", value)
+    return unpack_from(f"<{(stop - at) // 8}Q", data[at:stop])
 
 
 def _frames(
-    data: memoryview,
+    data: Readable,
     value: int,
     stop: int,
     length: int,
@@ -243,12 +238,12 @@ def _frames(
     return FrameIndex(frames, frame_bits, value)
 
 
-def _encapsulated(data: memoryview, at: int, stop: int, frames: int, extended: Sequence[int]) -> FrameIndex:
+def _encapsulated(data: Readable, at: int, stop: int, frames: int, extended: Sequence[int]) -> FrameIndex:
     bounds, table = _fragments(data, at, stop)
     count = len(bounds) // 2
     if not count:
         raise NoFrames("The Pixel Data are empty.")
-    offsets = extended or unpack_from(f"<{len(table) // 4}I", table)
+    offsets = extended or _basic_offsets(data, *table)
     firsts = _firsts(data, bounds, frames, offsets)
     if len(firsts) != frames or firsts[0] or any(a >= b for a, b in pairwise(firsts)):
         raise BrokenFrames(f"Where the {frames} frames begin in {count} fragments cannot be told.")
@@ -257,13 +252,19 @@ def _encapsulated(data: memoryview, at: int, stop: int, frames: int, extended: S
     return FrameIndex(frames, firsts=array("I", [*firsts, count]), fragments=bounds)
 
 
-def _fragments(data: memoryview, at: int, stop: int) -> tuple[array[int], memoryview]:
-    """Beginning and end of each fragment, and the Basic Offset Table. An object that was cut short has those that are whole."""
+def _basic_offsets(data: Readable, at: int, stop: int) -> Sequence[int]:
+    """None of what is too long: so many fragments are refused anyway."""
+    entries = (stop - at) // 4
+    return unpack_from(f"<{entries}I", data[at:stop]) if entries <= MAX_FRAGMENTS else ()
+
+
+def _fragments(data: Readable, at: int, stop: int) -> tuple[array[int], tuple[int, int]]:
+    """Beginning and end of each fragment, and of the Basic Offset Table. An object that was cut short has those that are whole."""
     bounds = array("Q")
-    table: memoryview | None = None
+    table: tuple[int, int] | None = None
     unpack = EXPLICIT_LE.implicit_header.unpack_from
     while at + 8 <= stop:
-        group, element, length = unpack(data, at)
+        group, element, length = unpack(data[at : at + 8])
         tag = group << 16 | element
         if tag == SEQUENCE_DELIMITATION_ITEM:
             break
@@ -273,16 +274,16 @@ def _fragments(data: memoryview, at: int, stop: int) -> tuple[array[int], memory
         if at > stop:
             break
         if table is None:
-            table = data[begins:at]
+            table = begins, at
             continue
         bounds.append(begins)
         bounds.append(at)
         if len(bounds) > 2 * MAX_FRAGMENTS:
             raise CannotUnderstand(f"more than {MAX_FRAGMENTS} fragments")
-    return bounds, table if table is not None else data[:0]
+    return bounds, table or (0, 0)
 
 
-def _firsts(data: memoryview, bounds: array[int], frames: int, offsets: Sequence[int]) -> Sequence[int]:
+def _firsts(data: Readable, bounds: array[int], frames: int, offsets: Sequence[int]) -> Sequence[int]:
     """Number of each frame's first fragment; too few or too many if it cannot be told."""
     count = len(bounds) // 2
     if frames == count:

@@ -20,7 +20,21 @@ from protocols.dataset.transfer_syntax import (
     Encoding,
     dictionary_vr,
 )
-from protocols.errors import CannotUnderstand, PacsError
+from protocols.dataset.windows import NeedMore, Readable, Windows
+from protocols.errors import CannotUnderstand
+
+__all__ = [
+    "MAX_NESTING",
+    "MAX_SEQUENCE_HEADERS",
+    "SHALLOW_BYTES",
+    "Element",
+    "NeedMore",
+    "SequenceWalk",
+    "elements",
+    "items",
+    "items_are_implicit",
+    "read_header",
+]
 
 MAX_NESTING: Final = 64
 MAX_SEQUENCE_HEADERS: Final = 600_000
@@ -31,20 +45,6 @@ SHALLOW_BYTES: Final = 16 * MAX_NESTING
 
 _BINARY_VRS: Final = frozenset({"OB", "OD", "OF", "OL", "OV", "OW"})
 _CAPITALS: Final = frozenset(range(0x41, 0x5B))
-
-
-class NeedMore(PacsError):
-    """What was given ends inside the header; not an answer to a peer.
-
-    offset: how many bytes from the beginning of the data set are needed at least to get further
-    """
-
-    def __init__(self, offset: int) -> None:
-        super().__init__(offset)
-        self.offset = offset
-
-    def __str__(self) -> str:
-        return f"at least {self.offset} bytes of the data set are needed"
 
 
 class Element(Struct, frozen=True, gc=False):
@@ -64,7 +64,7 @@ class Element(Struct, frozen=True, gc=False):
 
 
 def read_header(
-    data: bytes | memoryview, at: int, limit: int, encoding: Encoding, *, implicit: bool
+    data: Readable, at: int, limit: int, encoding: Encoding, *, implicit: bool
 ) -> tuple[int, str, int, int]:
     """Read the header of the element or item at ``at``.
 
@@ -73,29 +73,30 @@ def read_header(
     """
     if at + 8 > limit:
         raise NeedMore(at + 8)
+    head, place = (data[at : at + 12], 0) if isinstance(data, Windows) else (data, at)
     if implicit:
-        group, element, length = encoding.implicit_header.unpack_from(data, at)
+        group, element, length = encoding.implicit_header.unpack_from(head, place)
         return group << 16 | element, "", at + 8, length
-    group, element, letters, short = encoding.explicit_header.unpack_from(data, at)
+    group, element, letters, short = encoding.explicit_header.unpack_from(head, place)
     tag = group << 16 | element
     if group == 0xFFFE or letters[0] not in _CAPITALS or letters[1] not in _CAPITALS:
         # Items have no VR; anything else without one is an implicit element left among explicit ones.
-        return tag, "", at + 8, encoding.u32.unpack_from(data, at + 4)[0]
+        return tag, "", at + 8, encoding.u32.unpack_from(head, place + 4)[0]
     vr = letters.decode("ascii")
     if vr not in LONG_VRS:
         return tag, vr, at + 8, short
     if at + 12 > limit:
         raise NeedMore(at + 12)
-    return tag, vr, at + 12, encoding.u32.unpack_from(data, at + 8)[0]
+    return tag, vr, at + 12, encoding.u32.unpack_from(head, place + 8)[0]
 
 
-def items_are_implicit(data: bytes | memoryview, at: int, stop: int) -> bool:
+def items_are_implicit(data: Readable, at: int, stop: int) -> bool:
     """How the items of an undefined-length UN are encoded: implicit (PS3.5 6.2.2), unless a VR is seen."""
     return at + 16 > stop or bytes(data[at + 12 : at + 14]).decode("latin-1") not in VRS
 
 
 def elements(
-    data: bytes | memoryview, start: int, stop: int, encoding: Encoding, *, implicit: bool | None = None
+    data: Readable, start: int, stop: int, encoding: Encoding, *, implicit: bool | None = None
 ) -> Iterator[Element]:
     """Walk over the elements between two offsets, sequences as a whole.
 
@@ -125,7 +126,7 @@ def elements(
 
 
 def items(
-    data: bytes | memoryview, start: int, stop: int, encoding: Encoding, *, implicit: bool
+    data: Readable, start: int, stop: int, encoding: Encoding, *, implicit: bool
 ) -> Iterator[tuple[int, int]]:
     """Walk over the items of a sequence's value: where the elements of each begin and end.
 
@@ -164,7 +165,7 @@ class SequenceWalk:
     stop: no header and no value may reach beyond it
     """
 
-    def __init__(self, data: bytes | memoryview, stop: int, encoding: Encoding) -> None:
+    def __init__(self, data: Readable, stop: int, encoding: Encoding) -> None:
         self._data, self._stop, self._encoding = data, stop, encoding
         self._headers_left = MAX_SEQUENCE_HEADERS
 
@@ -249,7 +250,9 @@ class SequenceWalk:
         """Jump over items that are too short to nest deep, up to the first header that is something else."""
         data, unpack, left = self._data, self._encoding.implicit_header.unpack_from, self._headers_left
         while left > 0 and at + 8 <= limit:
-            group, element, length = unpack(data, at)
+            group, element, length = (
+                unpack(data[at : at + 8]) if isinstance(data, Windows) else unpack(data, at)
+            )
             if element != 0xE000 or group != 0xFFFE or length >= SHALLOW_BYTES or at + 8 + length > limit:
                 break
             at += 8 + length

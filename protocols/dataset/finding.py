@@ -8,6 +8,7 @@ from typing import Final
 
 from protocols.dataset.elements import MAX_NESTING, Element, elements, items
 from protocols.dataset.transfer_syntax import UNDEFINED_LENGTH, encoding_of
+from protocols.dataset.windows import Windows
 from protocols.errors import CannotUnderstand
 
 MAX_ELEMENTS: Final = 400_000
@@ -15,7 +16,9 @@ MAX_ITEMS: Final = 400_000
 PIXEL_DATA: Final = 0x7FE00010
 
 
-def find_element(data: memoryview, at: int, transfer_syntax_uid: str, path: Sequence[int]) -> Element | None:
+def find_element(
+    data: memoryview | Windows, at: int, transfer_syntax_uid: str, path: Sequence[int]
+) -> Element | None:
     """The element at a path: its tag, or tag and item number of each sequence around it, the outermost first.
 
     data:    the data set from ``at`` to the end; not deflated
@@ -43,7 +46,7 @@ def find_element(data: memoryview, at: int, transfer_syntax_uid: str, path: Sequ
     return found if found is not None and found.vr != "SQ" else None
 
 
-def is_encapsulated(data: memoryview, element: Element) -> bool:
+def is_encapsulated(data: memoryview | Windows, element: Element) -> bool:
     """Whether the value is fragments, which only a delimiter ends (PS3.5 A.4)."""
     return (
         element.end != element.stop

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import re
 from functools import partial
@@ -14,6 +13,7 @@ from pacs_actors.people.rights import Action
 from protocols.dataset.elements import NeedMore
 from protocols.dataset.finding import PIXEL_DATA, find_element, is_encapsulated
 from protocols.dataset.transfer_syntax import DEFLATED, EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN
+from protocols.dataset.windows import Windows
 from protocols.dicomweb.accept import MULTIPART, Offer
 from web.dicomweb.frames import OCTETS, Frames
 from web.dicomweb.instances import PATH
@@ -115,12 +115,10 @@ def _find(opened: Opened, path: tuple[int, ...]) -> _Value | None:
     end = opened.offset + opened.length
     if opened.length <= 0 or end > os.fstat(opened.fd).st_size:
         return None
-    # The mapping ends with its last reference: closing it fails while an error still refers to a piece.
-    data = memoryview(mmap.mmap(opened.fd, end, access=mmap.ACCESS_READ))
+    data = Windows(partial(os.pread, opened.fd), end)
     try:
         found = find_element(data, opened.offset, opened.syntax, path)
+        encapsulated = found is not None and is_encapsulated(data, found)
     except NeedMore:
         return None
-    if found is None:
-        return None
-    return _Value(found.start, found.stop - found.start, encapsulated=is_encapsulated(data, found))
+    return _Value(found.start, found.stop - found.start, encapsulated=encapsulated) if found else None

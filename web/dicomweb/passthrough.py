@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import re
+from collections.abc import Callable
+from functools import partial
 from itertools import islice
 from typing import Final
 
@@ -14,6 +15,7 @@ from pacs_actors.archive.conversions import Opened
 from pacs_actors.threads import NativePool
 from protocols.dataset.elements import Element, NeedMore, elements, items
 from protocols.dataset.transfer_syntax import EXPLICIT_LE, encoding_of
+from protocols.dataset.windows import Windows
 from protocols.errors import CannotUnderstand, Refusal
 from web.dicomweb.pieces import FileSpan
 
@@ -54,12 +56,21 @@ def video_type(syntax: str) -> str:
 
 async def video(native: NativePool, opened: Opened) -> Content:
     """The stream of a video: all fragments behind each other. raises: NothingInside, OSError"""
-    return await native.run(_video, opened)
+    return await native.run(_taken, _video, opened)
 
 
 async def document(native: NativePool, opened: Opened) -> Content:
     """The PDF of an encapsulated document. raises: NothingInside, OSError"""
-    return await native.run(_document, opened)
+    return await native.run(_taken, _document, opened)
+
+
+def _taken(take: Callable[[Opened], Content], opened: Opened) -> Content:
+    try:
+        return take(opened)
+    except NeedMore:
+        raise NothingInside("The object ends inside an element.") from None
+    except CannotUnderstand as failure:
+        raise NothingInside(f"The object cannot be read: {failure}.") from None
 
 
 def _video(opened: Opened) -> Content:
@@ -94,23 +105,18 @@ def _document(opened: Opened) -> Content:
     return Content(PDF, [FileSpan(opened, content.start, said if 0 < said <= length else length)])
 
 
-def _elements(opened: Opened, wanted: frozenset[int]) -> tuple[memoryview, dict[int, Element]]:
-    """The mapped file, and those of its elements that are wanted. raises: NothingInside, OSError"""
+def _elements(opened: Opened, wanted: frozenset[int]) -> tuple[Windows, dict[int, Element]]:
+    """The file, and those of its elements that are wanted. raises: NothingInside, NeedMore, CannotUnderstand, OSError"""
     start, stop = opened.offset, opened.offset + opened.length
     if stop > os.fstat(opened.fd).st_size:
         raise NothingInside("The object is shorter than it should be.")
-    # The mapping ends with its last reference.
-    data = memoryview(mmap.mmap(opened.fd, stop, access=mmap.ACCESS_READ))
-    encoding = encoding_of(opened.syntax, data[start : start + 6])
-    try:
-        walk = islice(elements(data, start, stop, encoding), _MAX_ELEMENTS)
-        return data, {element.tag: element for element in walk if element.tag in wanted}
-    except NeedMore:
-        raise NothingInside("The object ends inside an element.") from None
-    except CannotUnderstand as failure:
-        raise NothingInside(f"The object cannot be read: {failure}.") from None
+    data = Windows(partial(os.pread, opened.fd), stop)
+    walk = islice(
+        elements(data, start, stop, encoding_of(opened.syntax, data[start : start + 6])), _MAX_ELEMENTS
+    )
+    return data, {element.tag: element for element in walk if element.tag in wanted}
 
 
-def _value(data: memoryview, element: Element | None) -> bytes:
+def _value(data: Windows, element: Element | None) -> bytes:
     """The beginning of a short value."""
     return b"" if element is None else bytes(data[element.start : min(element.stop, element.start + 64)])
