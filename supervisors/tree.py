@@ -39,6 +39,7 @@ from pacs_actors.archive.deletions import Deletions
 from pacs_actors.archive.indexer import Indexer
 from pacs_actors.archive.ingest_writer import IngestWriter
 from pacs_actors.archive.ledger import Ledger
+from pacs_actors.archive.metadata_files import FOLDER, MetadataFiles
 from pacs_actors.archive.objects.buffers import BufferPool
 from pacs_actors.archive.objects.local import LocalObjectStore
 from pacs_actors.archive.progress import IndexProgress
@@ -165,8 +166,10 @@ class WorkerTree:
         self.facilities = facilities
         facilities.commitments = CommitmentAgent(facilities, CommitmentBook(database))
         facilities.deletions = DeletionKeeper(
-            Deletions(database), store, progress, self.index, backlog=backlog, custom=custom
-        )
+            Deletions(database), store, progress, self.index,
+            MetadataFiles(Path(settings.server.data) / FOLDER, settings.web.metadata_cache_bytes),
+            backlog=backlog, custom=custom,
+        )  # fmt: skip
         indexer = Indexer(settings.index, catalogue, store, progress, self.index)
         writers = [
             Child(

@@ -16,6 +16,7 @@ import msgspec
 import trio
 
 from pacs_actors.archive.deletions import DeletedObject, Deletions, Due
+from pacs_actors.archive.metadata_files import MetadataFiles, series_name
 from pacs_actors.archive.objects.buffers import BUFFER_BYTES
 from pacs_actors.archive.objects.keys import ObjectMissing, quarantine_key
 from pacs_actors.archive.objects.local import LocalObjectStore
@@ -38,7 +39,9 @@ _FLUSH_WITHIN_S: Final = 30.0
 
 
 class DeletionKeeper:
-    """backlog: as an ingest writer's; custom: tag -> VR of the attributes indexed besides the built-in ones"""
+    """metadata: copies of what is in the objects, made for the web
+    backlog:  as an ingest writer's; custom: tag -> VR of the attributes indexed besides the built-in ones
+    """
 
     def __init__(
         self,
@@ -46,12 +49,13 @@ class DeletionKeeper:
         store: LocalObjectStore,
         progress: IndexProgress,
         index: Mailbox[IndexMessage],
+        metadata: MetadataFiles,
         *,
         backlog: int,
         custom: dict[int, str],
     ) -> None:
         self.deletions, self.store, self.progress, self.index = deletions, store, progress, index
-        self.backlog, self.custom = backlog, custom
+        self.metadata, self.backlog, self.custom = metadata, backlog, custom
         self._news = trio.Event()
         self._large_heads = Lock()
 
@@ -90,6 +94,7 @@ class DeletionKeeper:
                 pass  # the lease runs out
 
     async def _set_aside(self, due: Due) -> None:
+        await self._remove_copies(due)
         async for objects in self._pieces(due):
             await self.store.set_aside(*(one.key for one in objects))
             await self.deletions.renew(due, _LEASE_S)
@@ -101,8 +106,15 @@ class DeletionKeeper:
             await self.store.remove(*(quarantine_key(one.key, "deleted") for one in objects))
             await self.deletions.renew(due, _LEASE_S)
             erased += len(objects)
+        await self._remove_copies(due)
         await self.deletions.erased(due)
         logs.event("deletion_erased", deletion=due.id, objects=erased)
+
+    async def _remove_copies(self, due: Due) -> None:
+        """What was made of its objects for the web."""
+        study, series = due.target.study_instance_uid, await self.deletions.series(due.id)
+        names = [series_name(study, one) for one in series]
+        await self.store.threads.run(self.metadata.remove, names)
 
     async def _restore(self, due: Due) -> None:
         restored = 0

@@ -199,6 +199,15 @@ class Deletions:
 
         return await self.database.run(unit)
 
+    async def series(self, number: int) -> list[str]:
+        """Series Instance UIDs of its objects."""
+
+        async def unit(connection: asyncpg.Connection) -> list[str]:
+            sql = "SELECT DISTINCT series_instance_uid FROM deleted_instances WHERE deletion = $1"
+            return [row[0] for row in await connection.fetch(sql, number)]
+
+        return await self.database.run(unit)
+
     async def renew(self, due: Due, lease_s: float, done: Sequence[str] = ()) -> None:
         """Keep it, unless somebody has undone it meanwhile. done: keys of objects that are no longer its"""
 

@@ -1,7 +1,8 @@
 """Files of made metadata under ``DIR/cache/metadata``: a copy that can be made again, so nothing is synced. For native threads.
 
-All workers of the node share the folder. Names are made of hashes only; a file is checked when it is read, because a crash may
-leave one torn, and removed when the folder is too large: what has not been asked for longest goes first.
+All workers of the node share the folder. Names are made of hashes only, that of the series first, so that all of a series can
+be removed with it. A file is checked when it is read, because a crash may leave one torn, and removed when the folder is too
+large: what has not been asked for longest goes first.
 """
 
 from __future__ import annotations
@@ -9,7 +10,10 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections import defaultdict
+from collections.abc import Iterable
 from contextlib import suppress
+from hashlib import blake2b
 from pathlib import Path
 from secrets import token_hex
 from typing import Final
@@ -20,10 +24,21 @@ from pacs_actors.operations import logs
 
 _MAGIC: Final = b"PACSMETA"
 _HEADER_BYTES: Final = len(_MAGIC) + 16
-_NAME: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
+_SERIES: Final = re.compile(r"[0-9a-f]{16}", re.ASCII)
+_NAME: Final = re.compile(r"[0-9a-f]{16}-[0-9a-f]{32}", re.ASCII)
 _USED_EVERY_S: Final = 3600.0
 _EVICT_TO: Final = 0.9
 _LOOK_EVERY: Final = 0.05  # of the limit
+
+
+FOLDER: Final = Path("cache", "metadata")
+"""In the server's folder."""
+
+
+def series_name(study_instance_uid: str, series_instance_uid: str) -> str:
+    """What the names of all files of a series begin with: 16 hexadecimal digits."""
+    uids = f"{study_instance_uid}\0{series_instance_uid}"
+    return blake2b(uids.encode("utf-8", "backslashreplace"), digest_size=8).hexdigest()
 
 
 class MetadataFiles:
@@ -67,13 +82,29 @@ class MetadataFiles:
             self._written = 0
             self.evict()
 
+    def remove(self, series: Iterable[str]) -> None:
+        """Remove all files of these series, by their ``series_name``. raises: OSError"""
+        shards: defaultdict[str, set[str]] = defaultdict(set)
+        for name in series:
+            if not _SERIES.fullmatch(name):
+                raise ValueError("no name of a series")
+            shards[name[:2]].add(name)
+        for shard, names in shards.items():
+            with suppress(FileNotFoundError), os.scandir(self.folder / shard) as entries:
+                for entry in entries:
+                    if entry.name[:16] in names:
+                        Path(entry.path).unlink(missing_ok=True)
+
     def evict(self) -> None:
-        """Remove the files not used for longest until the folder is small enough."""
+        """Remove the files not used for longest until the folder is small enough, and what nobody would ever ask for."""
         files = []
         for shard in self.folder.glob("[0-9a-f][0-9a-f]"):
             with suppress(OSError), os.scandir(shard) as entries:
                 for entry in entries:
                     with suppress(OSError):
+                        if not _NAME.match(entry.name):
+                            Path(entry.path).unlink()  # of an earlier version
+                            continue
                         status = entry.stat(follow_symlinks=False)
                         files.append((status.st_mtime_ns, status.st_size, entry.path))
         total = sum(size for _, size, _ in files)

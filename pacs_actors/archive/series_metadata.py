@@ -6,7 +6,6 @@ cold series make it once; if the first leaves, the other goes on.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final
@@ -17,7 +16,7 @@ from msgspec import Struct
 
 from pacs_actors.archive.catalogue import Catalogue
 from pacs_actors.archive.criteria import Conditions
-from pacs_actors.archive.metadata_files import MetadataFiles
+from pacs_actors.archive.metadata_files import MetadataFiles, series_name
 from pacs_actors.archive.metadata_making import FORMAT, MetadataMaker
 from pacs_actors.archive.objects.interface import ObjectStore
 from pacs_actors.archive.progress import IndexProgress, wait_until_indexed
@@ -29,7 +28,7 @@ from protocols.errors import Unavailable
 _MADE_AT_ONCE: Final = 2
 _PORTION: Final = 16
 _MAKE_WITHIN_S: Final = 120.0
-_IN_MEMORY_BYTES: Final = 32 * 1024 * 1024
+_CHECK_WITHIN_S: Final = 5.0
 _MOST_SERIES: Final = 20_000
 
 
@@ -47,12 +46,13 @@ class SeriesState(Struct, frozen=True):
     size_bytes: int
 
     def name(self, base: str) -> str:
-        """Name of its metadata with URIs that begin with ``base``: 32 hexadecimal digits."""
+        """Name of its metadata with URIs that begin with ``base``: hexadecimal digits, the series' before a hyphen."""
         facts = (
             FORMAT, self.study_instance_uid, self.series_instance_uid, self.number, self.revision, self.instances,
             self.size_bytes, base,
         )  # fmt: skip
-        return blake2b(repr(facts).encode("utf-8", "backslashreplace"), digest_size=16).hexdigest()
+        digest = blake2b(repr(facts).encode("utf-8", "backslashreplace"), digest_size=16).hexdigest()
+        return f"{series_name(self.study_instance_uid, self.series_instance_uid)}-{digest}"
 
 
 class SeriesMetadata:
@@ -73,7 +73,6 @@ class SeriesMetadata:
         self._database, self._progress, self._locator = catalogue.database, progress, locator
         self._store, self._native, self._catch_up_s = store, native, catch_up_s
         self._files = MetadataFiles(folder, limit_bytes)
-        self._memory = _Memory(_IN_MEMORY_BYTES)
         self._under_way: dict[str, trio.Event] = {}
         self._turns = trio.CapacityLimiter(_MADE_AT_ONCE)
         self.made = 0
@@ -100,12 +99,14 @@ class SeriesMetadata:
         name = state.name(base)
         with trio.move_on_after(_MAKE_WITHIN_S):
             while True:
-                known = await self._known(name)
-                if known is not None:
-                    return known
                 under_way = self._under_way.get(name)
                 if under_way is not None:
                     await under_way.wait()
+                    continue
+                known = await self._native.run(self._files.read, name)
+                if known is not None:
+                    return known
+                if name in self._under_way:
                     continue
                 ended = self._under_way[name] = trio.Event()
                 try:
@@ -114,14 +115,6 @@ class SeriesMetadata:
                     del self._under_way[name]
                     ended.set()
         raise Unavailable("the metadata is not made yet")
-
-    async def _known(self, name: str) -> bytes | None:
-        known = self._memory.get(name)
-        if known is None and name not in self._under_way:
-            known = await self._native.run(self._files.read, name)
-            if known is not None:
-                self._memory.keep(name, known)
-        return known
 
     async def _make(self, scope: StudyScope, state: SeriesState, base: str, name: str) -> bytes:
         async with self._turns:
@@ -136,31 +129,30 @@ class SeriesMetadata:
             self.made += 1
             # What has changed since ``state`` was read must not be kept under its name.
             if maker.complete and len(instances) == state.instances:
-                self._memory.keep(name, body)
-                await self._native.run(self._files.write, name, body)
+                with trio.CancelScope(shield=True):
+                    await self._keep(state, name, body)
             return body
 
+    async def _keep(self, state: SeriesState, name: str, body: bytes) -> None:
+        """Keep it on disk only, where the deletion keeper can remove it.
 
-class _Memory:
-    """The bodies asked for last."""
+        A deletion is durable before the keeper removes files: either that is seen here, or our file is there by then.
+        """
+        await self._native.run(self._files.write, name, body)
+        if not await self._is_as_it_was(state):
+            await self._native.run(
+                self._files.remove, [series_name(state.study_instance_uid, state.series_instance_uid)]
+            )
 
-    def __init__(self, limit_bytes: int) -> None:
-        self._limit_bytes, self._bytes = limit_bytes, 0
-        self._bodies: OrderedDict[str, bytes] = OrderedDict()
+    async def _is_as_it_was(self, state: SeriesState) -> bool:
+        async def unit(connection: asyncpg.Connection) -> bool:
+            sql = "SELECT EXISTS (SELECT FROM series WHERE id = $1 AND revision = $2)"
+            return bool(await connection.fetchval(sql, state.number, state.revision))
 
-    def get(self, name: str) -> bytes | None:
-        body = self._bodies.get(name)
-        if body is not None:
-            self._bodies.move_to_end(name)
-        return body
-
-    def keep(self, name: str, body: bytes) -> None:
-        if name in self._bodies or len(body) > self._limit_bytes // 4:
-            return
-        self._bodies[name] = body
-        self._bytes += len(body)
-        while self._bytes > self._limit_bytes:
-            self._bytes -= len(self._bodies.popitem(last=False)[1])
+        try:
+            return await self._database.run(unit, within_s=_CHECK_WITHIN_S)
+        except Unavailable:
+            return False
 
 
 def _statement(scope: StudyScope, study: str, series: str | None) -> tuple[str, list[object]]:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from pydicom.uid import generate_uid
 
+from pacs_actors.archive.metadata_files import series_name
 from tests.system import peers, stow
 from tests.system.dicomweb import Client, path_of
 from tests.system.server import Server, running
@@ -239,6 +240,30 @@ def test_who_has_no_right_or_sees_nothing_deletes_nothing_and_undoes_nothing(cli
     number = delete(clinic, study[0].study)
     assert clinic.ask("POST", f"/api/v1/deletions/{number}/undo", token=tokens["cleaner"])[0] == 404
     assert ask(clinic, "GET", "/api/v1/deletions", tokens["cleaner"])[1]["items"] == []
+
+
+def test_metadata_kept_of_a_series_goes_with_its_instances(clinic: Server) -> None:
+    study = stored(clinic, study_of("CT", "MR"))
+    folder = clinic.data / "cache" / "metadata"
+
+    def kept(series: str) -> int:
+        return len(list(folder.rglob(f"{series_name(study[0].study, series)}*")))
+
+    def ask_for_metadata() -> None:
+        with Client(clinic) as client:
+            assert client.get(f"{path_of(study[0].study)}/metadata").status == 200
+
+    ask_for_metadata()
+    ct, mr = study[0].series, study[2].series
+    assert kept(ct) and kept(mr)
+    number = delete(clinic, study[0].study, ct, study[0].uid)
+    peers.wait_until(settled(clinic, number, "aside"), "the objects aside")
+    assert not kept(ct) and kept(mr)
+    ask_for_metadata()
+    assert kept(ct)
+    number = delete(clinic, study[0].study)
+    peers.wait_until(settled(clinic, number, "aside"), "the objects aside")
+    assert not kept(ct) and not kept(mr)
 
 
 def test_what_may_not_be_undone_any_more_is_erased_for_good(clinic: Server) -> None:

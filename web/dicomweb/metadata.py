@@ -12,6 +12,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
+from pacs_actors.archive.metadata_files import FOLDER
 from pacs_actors.archive.metadata_making import FORMAT, instance_json
 from pacs_actors.archive.objects.interface import ObjectStore
 from pacs_actors.archive.objects.keys import ObjectMissing
@@ -38,7 +39,7 @@ def routes(context: WebContext, objects: WebObjects) -> list[Route]:
         archive.store,
         SeriesMetadata(
             archive.catalogue, archive.progress, objects.locator, archive.store, archive.native,
-            Path(settings.server.data) / "cache" / "metadata",
+            Path(settings.server.data) / FOLDER,
             limit_bytes=settings.web.metadata_cache_bytes, catch_up_s=settings.index.catch_up_s,
         ),
     )  # fmt: skip

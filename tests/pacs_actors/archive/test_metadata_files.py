@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from pacs_actors.archive.metadata_files import MetadataFiles
+from pacs_actors.archive.metadata_files import MetadataFiles, series_name
 
 
 def name(n: int) -> str:
-    return f"{n:032x}"
+    """n: the two first digits are the series'"""
+    return f"{n >> 120:02x}{'0' * 14}-{n:032x}"
 
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
@@ -57,8 +58,34 @@ def test_a_folder_that_cannot_be_written_costs_nothing_but_the_keeping(tmp_path:
     assert files.read(name(1)) is None
 
 
-@pytest.mark.parametrize("bad", ["", "../../etc/passwd", "0" * 31, "G" * 32, f"{name(1)}/x"])
+@pytest.mark.parametrize("bad", ["", "../../etc/passwd", "0" * 31, "G" * 32, f"{name(1)}/x", "0" * 32])
 def test_only_our_own_names_become_paths(tmp_path: Path, bad: str) -> None:
     files = MetadataFiles(tmp_path, 10_000)
     with pytest.raises(ValueError):
         files.read(bad)
+
+
+def test_all_files_of_a_series_go_and_no_others(tmp_path: Path) -> None:
+    files = MetadataFiles(tmp_path, 1 << 20)
+    gone, kept = series_name("1.2", "1.2.1"), series_name("1.2", "1.2.2")
+    names = [f"{series}-{n:032x}" for series in (gone, kept) for n in range(3)]
+    for one in names:
+        files.write(one, b"body")
+    half = tmp_path / gone[:2] / f"{names[0]}.0123456789abcdef"
+    half.write_bytes(b"of a crash")
+    files.remove([gone, series_name("1.2", "1.2.3")])
+    files.remove([gone])
+    assert [files.read(one) for one in names] == [None] * 3 + [b"body"] * 3
+    assert not half.exists()
+    for bad in ("", "..", f"{gone}/"):
+        with pytest.raises(ValueError):
+            files.remove([bad])
+
+
+def test_files_of_an_earlier_version_go(tmp_path: Path) -> None:
+    old = tmp_path / "ab" / f"{'ab' * 16}.gz"
+    old.parent.mkdir()
+    old.write_bytes(b"somebody's")
+    files = MetadataFiles(tmp_path, 1 << 20)
+    files.write(name(1), b"body")
+    assert not old.exists() and files.read(name(1)) == b"body"

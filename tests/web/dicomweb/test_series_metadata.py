@@ -13,6 +13,7 @@ import pytest
 import trio
 import trio.testing
 
+from pacs_actors.archive.deletions import Deletions, Target
 from pacs_actors.archive.metadata_making import MetadataMaker
 from pacs_actors.archive.objects.keys import ObjectMissing
 from pacs_actors.archive.scope import EVERYTHING, NOTHING, ScopeRule, StudyScope
@@ -20,6 +21,7 @@ from pacs_actors.archive.series_metadata import SeriesMetadata
 from pacs_actors.archive.web_locate import WebLocator
 from pacs_actors.dicom.facilities import Facilities
 from protocols.dataset.record import IndexEntry
+from protocols.messages.audit import Actor
 from tests.pacs_actors.archive.entries import MR, entry
 from web.context import WebContext
 
@@ -79,7 +81,7 @@ async def test_a_series_is_made_once_and_kept_beyond_the_workers_memory(
     _, [state] = await made.states(EVERYTHING, "1.2.3.1")
     first = await made.of(EVERYTHING, state, BASE)
     assert uids(first) == [f"1.2.3.1.1.{n}" for n in range(1, 41)]
-    assert await made.of(EVERYTHING, state, BASE) is first
+    assert await made.of(EVERYTHING, state, BASE) == first
     archive = context.archive
     locator = WebLocator(archive.catalogue, archive.progress, catch_up_s=1)
     store: Any = objects
@@ -167,6 +169,23 @@ async def test_what_has_changed_while_it_was_made_is_not_kept_for_others(made: S
     _, [state] = await made.states(EVERYTHING, "1.2.3.1")
     assert uids(await made.of(NOTHING, state, BASE)) == [], "whose right to the study has just ended"
     assert len(uids(await made.of(EVERYTHING, state, BASE))) == 40
+
+
+async def test_what_is_deleted_while_it_is_made_is_not_kept(
+    made: SeriesMetadata, context: WebContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, [state] = await made.states(EVERYTHING, "1.2.3.2")
+    locate = made._locator.instances
+    deletions = Deletions(context.archive.catalogue.database)
+
+    async def deleted_meanwhile(*arguments: Any) -> Any:
+        found = await locate(*arguments)
+        assert await deletions.delete(Target("1.2.3.2"), EVERYTHING, Actor("a", "session"), undo_s=0)
+        return found
+
+    monkeypatch.setattr(made._locator, "instances", deleted_meanwhile)
+    assert len(uids(await made.of(EVERYTHING, state, BASE))) == 2, "who asked before has it"
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
 
 
 async def test_somebody_elses_study_has_no_series(made: SeriesMetadata) -> None:
