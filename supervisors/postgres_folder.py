@@ -53,6 +53,10 @@ wal_compression = on
 max_wal_size = 2GB
 checkpoint_timeout = 15min
 
+# A table that has just been filled is planned for as if it were empty until it is analyzed.
+autovacuum_naptime = 10s
+autovacuum_analyze_scale_factor = 0.05
+
 idle_in_transaction_session_timeout = 60s
 client_connection_check_interval = 5s
 timezone = 'UTC'
