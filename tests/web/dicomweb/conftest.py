@@ -109,6 +109,11 @@ async def context(postgres: Server, migrated: str, tmp_path: Path) -> AsyncItera
             settings, server=msgspec.structs.replace(settings.server, data=str(tmp_path / "data"))
         )
         archive = SimpleNamespace(
-            settings=settings, catalogue=Catalogue(database), progress=CaughtUp(), native=native, audit=Told(), store=None
+            settings=settings,
+            catalogue=Catalogue(database),
+            progress=CaughtUp(),
+            native=native,
+            audit=Told(),
+            store=None,
         )
         yield WebContext(settings, cast(Any, archive), *[cast(Any, None)] * 5)
