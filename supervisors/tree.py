@@ -291,6 +291,7 @@ class WorkerTree:
                 await _until_drained(child)
             self.web_ends.set()
             await _until_drained(self.edge.children[-1])
+            await self.people.tell_throttled(all_of_them=True)
             self.auditing.mailbox.close()  # the last: whoever was served until now is in the audit
             await _until_drained(self.auditor)
             if self.board.schema_stands:  # a worker may be told to drain before there is an audit

@@ -14,6 +14,7 @@ from typing import Final
 from msgspec import Struct
 
 FORGOTTEN_AFTER_S: Final = 24 * 3600
+USUAL_FOR_S: Final = 90 * 24 * 3600
 
 
 class Tariff(Struct, frozen=True):

@@ -1,5 +1,5 @@
-"""What proves who somebody is, in PostgreSQL: all SQL on sessions, refresh tokens, API tokens, signing keys, failed logins and
-usual addresses is here.
+"""What proves who somebody is, in PostgreSQL: all SQL on sessions, refresh tokens, API tokens and signing keys is here; on
+attempts to log in it is in ``attempts.py``.
 
 Every method is one unit of work on ``Database``; all raise Unavailable when PostgreSQL is away or too slow. Secrets come and
 are kept as their SHA-256.
@@ -16,12 +16,11 @@ from msgspec import Struct
 
 from pacs_actors.database import Database
 from pacs_actors.people.accounts import Role, User
-from pacs_actors.people.backoff import FORGOTTEN_AFTER_S, Counter
+from pacs_actors.people.backoff import FORGOTTEN_AFTER_S, USUAL_FOR_S
 from pacs_actors.people.directory import user_and_roles
 
 _WITHIN_S: Final = 5.0
 _TOUCHED_EVERY: Final = timedelta(seconds=30)
-_REUSED_WITHIN: Final = timedelta(days=90)
 
 
 class Found(Struct, frozen=True):
@@ -269,78 +268,6 @@ class Credentials:
 
         return await self.database.run(unit, within_s=_WITHIN_S)
 
-    # -- failed logins ----------------------------------------------------------------------------------------------------------
-    async def is_usual_place(self, user_id: int, network: str) -> bool:
-        async def unit(connection: asyncpg.Connection) -> bool:
-            return bool(
-                await connection.fetchval(
-                    "SELECT EXISTS (SELECT FROM known_addresses WHERE user_id = $1 AND address = $2 AND last_at > $3)",
-                    user_id,
-                    network,
-                    datetime.now(UTC) - _REUSED_WITHIN,
-                )
-            )
-
-        return await self.database.run(unit, within_s=_WITHIN_S)
-
-    async def begin_attempt(self, counters: Sequence[Counter]) -> float:
-        """Count an attempt as failed, before it is looked at, so that many at once count as many.
-
-        returns: seconds that it has to wait instead; 0: it may be made, and was counted
-        """
-
-        async def unit(connection: asyncpg.Connection) -> float:
-            now = datetime.now(UTC)
-            forgotten = now - timedelta(seconds=FORGOTTEN_AFTER_S)
-            # Who has to wait anyway leaves no row: each guess may have another name.
-            blocked_until = await connection.fetchval(
-                "SELECT max(blocked_until) FROM login_failures WHERE key = ANY ($1::bytea[])",
-                [counter.key for counter in counters],
-            )
-            if blocked_until is not None and blocked_until > now:
-                return float((blocked_until - now).total_seconds())
-            async with connection.transaction():
-                held = []
-                for counter in sorted(
-                    counters, key=lambda one: one.key
-                ):  # one order, so that none waits in a ring
-                    row = await connection.fetchrow(
-                        "INSERT INTO login_failures (key, failures, last_at, blocked_until) VALUES ($1, 0, $2, $2)"
-                        " ON CONFLICT (key) DO UPDATE SET last_at = login_failures.last_at"
-                        " RETURNING failures, last_at, blocked_until",
-                        counter.key, now,
-                    )  # fmt: skip
-                    assert row is not None
-                    held.append((counter, row))
-                wait_s = max((row["blocked_until"] - now).total_seconds() for _, row in held)
-                if wait_s > 0:
-                    return float(wait_s)
-                for counter, row in held:
-                    failures = 1 + (row["failures"] if row["last_at"] > forgotten else 0)
-                    await connection.execute(
-                        "UPDATE login_failures SET failures = $2, last_at = $3, blocked_until = $4 WHERE key = $1",
-                        counter.key, failures, now, now + timedelta(seconds=counter.tariff.wait_s(failures)),
-                    )  # fmt: skip
-            return 0.0
-
-        return await self.database.run(unit, within_s=_WITHIN_S)
-
-    async def attempt_succeeded(self, cleared: Sequence[Counter], undone: Sequence[Counter]) -> None:
-        """cleared: count nothing any more; undone: one failure less, for it was none"""
-
-        async def unit(connection: asyncpg.Connection) -> None:
-            await connection.execute(
-                "DELETE FROM login_failures WHERE key = ANY ($1::bytea[])",
-                [counter.key for counter in cleared],
-            )
-            await connection.execute(
-                "UPDATE login_failures SET failures = greatest(failures - 1, 0), blocked_until = now()"
-                " WHERE key = ANY ($1::bytea[])",
-                [counter.key for counter in undone],
-            )
-
-        await self.database.run(unit, within_s=_WITHIN_S)
-
     async def prune(self) -> None:
         """Forget what has expired."""
 
@@ -352,7 +279,7 @@ class Credentials:
                 ("DELETE FROM api_tokens WHERE expires_at <= $1", now - timedelta(days=30)),
                 ("DELETE FROM signing_keys WHERE verifies_until <= $1", now),
                 ("DELETE FROM login_failures WHERE last_at <= $1", now - timedelta(seconds=FORGOTTEN_AFTER_S)),
-                ("DELETE FROM known_addresses WHERE last_at <= $1", now - _REUSED_WITHIN),
+                ("DELETE FROM known_addresses WHERE last_at <= $1", now - timedelta(seconds=USUAL_FOR_S)),
                 ("DELETE FROM oidc_logins WHERE expires_at <= $1", now),
             ):  # fmt: skip
                 await connection.execute(statement, moment)

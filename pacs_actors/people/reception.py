@@ -21,17 +21,20 @@ from pacs_actors.database import Database
 from pacs_actors.people import passwords, tickets
 from pacs_actors.people.access_tokens import AccessTokens, NotRecognised
 from pacs_actors.people.accounts import Role, User, actions_of, fold_username, scope_of
+from pacs_actors.people.attempts import Attempt, Attempts
 from pacs_actors.people.backoff import counters, network_of
 from pacs_actors.people.credentials import Credentials, Found
 from pacs_actors.people.directory import Directory
 from pacs_actors.people.password_hasher import PasswordHasher
 from pacs_actors.people.rights import Principal, Via
+from pacs_actors.people.throttled import Throttled
 from protocols.errors import Refusal, Unavailable
 from protocols.messages.audit import Actor
 
 REMEMBERED_S: Final = 3.0
 _STALE_S: Final = 600.0
 _MOST_REMEMBERED: Final = 10_000
+TOO_MANY: Final = "Too many failed logins. Wait a moment and try again."
 _WRONG: Final = "The user name or the password is wrong."
 
 
@@ -39,9 +42,7 @@ class SlowDown(Refusal):
     """429: too many failed logins; wait_s: when to come again."""
 
     def __init__(self, wait_s: float) -> None:
-        super().__init__(
-            "Too many failed logins. Wait a moment and try again.", dimse_status=0x0124, http_status=429
-        )
+        super().__init__(TOO_MANY, dimse_status=0x0124, http_status=429)
         self.wait_s = wait_s
 
 
@@ -82,6 +83,8 @@ class Reception:
         self.access_tokens = AccessTokens(
             self.credentials, lifetime_s=settings.access_token_s, key_s=settings.signing_key_s
         )
+        self.attempts = Attempts(database)
+        self._throttled = Throttled()
         self._known: dict[str, _Known] = {}
 
     def use(self, settings: PeopleSettings) -> None:
@@ -102,20 +105,41 @@ class Reception:
             found = await self.directory.password_hash(username[:256])
             user, stored = found if found is not None else (None, None)
             name, network = fold_username(username[:256]), network_of(address)
-            usual = user is not None and await self.credentials.is_usual_place(user.id, network)
-            counted = counters(name, address, usual_place=usual)
-            if wait_s := await self.credentials.begin_attempt(counted):
-                raise SlowDown(wait_s)
-            right = await self.hasher.matches(password, stored)
+            usual = user is not None and await self.attempts.is_usual_place(user.id, network)
+            attempt = await self.attempts.begin(counters(name, address, usual_place=usual))
+            if attempt.wait_s:
+                await self._tell_slowed(by, name, network)
+                raise SlowDown(attempt.wait_s)
+            right = await self.is_right(password, stored, attempt)
             if not right or user is None or stored is None or not user.enabled:
                 raise NotRecognised(_WRONG)
-        except Refusal as refusal:
+        except NotRecognised as refusal:
             await self.audit.login_failed(by, str(refusal))
             raise
-        await self.credentials.attempt_succeeded(counted[:1], counted[1:])
+        await self.attempts.succeeded(attempt)
         if passwords.is_outdated(stored):
             await self.directory.renew_hash(user.id, stored, await self.hasher.hash(password))
         return user
+
+    async def is_right(self, password: str, stored: str | None, attempt: Attempt) -> bool:
+        """Look at the password of an attempt. raises: Unavailable, and then it was none"""
+        try:
+            return await self.hasher.matches(password, stored)
+        except Unavailable:
+            await self.attempts.withdraw(attempt)
+            raise
+
+    async def _tell_slowed(self, by: Actor, name: str, network: str) -> None:
+        await self.tell_throttled()
+        told = self._throttled.count(by, name, network, trio.current_time())
+        if told is not None:
+            await self.audit.login_failed(told, TOO_MANY)
+
+    async def tell_throttled(self, *, all_of_them: bool = False) -> None:
+        """Tell the audit of whom it has not been told yet: of minutes that have ended, or of all."""
+        now = float("inf") if all_of_them else trio.current_time()
+        for by, attempts in self._throttled.due(now):
+            await self.audit.login_failed(by, TOO_MANY, attempts=attempts)
 
     async def login(self, username: str, password: str, address: str) -> Login:
         """raises: NotRecognised, SlowDown, Unavailable"""

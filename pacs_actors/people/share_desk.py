@@ -61,7 +61,7 @@ class Opened(Struct, frozen=True):
 
 class ShareDesk:
     def __init__(self, people: Reception, database: Database) -> None:
-        self._people, self._audit, self._hasher = people, people.audit, people.hasher
+        self._people, self._audit = people, people.audit
         self.shares = Shares(database)
         self._minute_ends = -float("inf")
         self._told = self._untold = 0
@@ -131,13 +131,14 @@ class ShareDesk:
         if not password:
             raise PasswordNeeded(wrong=False)
         counted = share_rules.counters(link.number, network_of(address))
-        if wait_s := await self._people.credentials.begin_attempt(counted):
+        attempt = await self._people.attempts.begin(counted)
+        if attempt.wait_s:
             await self._tell(link, address, "failure", "too many wrong passwords")
-            raise SlowDown(wait_s)
-        if not await self._hasher.matches(password, stored):
+            raise SlowDown(attempt.wait_s)
+        if not await self._people.is_right(password, stored, attempt):
             await self._tell(link, address, "failure", "wrong password")
             raise PasswordNeeded(wrong=True)
-        await self._people.credentials.attempt_succeeded(counted[:1], counted[1:])
+        await self._people.attempts.succeeded(attempt)
 
     async def _tell_unknown(self, address: str) -> None:
         """Now and then: whoever asks for a thousand links that there are not must not fill the audit."""

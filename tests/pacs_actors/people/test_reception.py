@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from pacs_actors.people import access_tokens, tickets
 from pacs_actors.people.access_tokens import AUDIENCE, ISSUER, AccessTokens, NotRecognised
-from pacs_actors.people.backoff import ACCOUNT, ADDRESS
+from pacs_actors.people.backoff import ACCOUNT, ADDRESS, counters
 from pacs_actors.people.directory import UserChange
 from pacs_actors.people.reception import REMEMBERED_S, BadPassword, Login, Reception, SlowDown
 from pacs_actors.people.rights import Action, Via
@@ -108,8 +108,6 @@ async def test_strangers_cannot_lock_out_who_is_at_their_usual_place(people: Des
 
 
 async def _keys(people: Desk) -> list[bytes]:
-    from pacs_actors.people.backoff import counters
-
     return [counter.key for counter in counters("admin", STRANGE, usual_place=False)]
 
 
@@ -152,6 +150,48 @@ async def test_guesses_made_at_once_count_each(people: Desk) -> None:
             nursery.start_soon(guess)
     assert outcomes.count(NotRecognised) == ACCOUNT.free
     assert outcomes.count(SlowDown) == 15 - ACCOUNT.free
+
+
+async def test_who_finds_too_many_before_them_has_not_failed(people: Desk, monkeypatch: Any) -> None:
+    monkeypatch.setattr("pacs_actors.people.password_hasher._MOST_WAITING", 0)
+    for _ in range(2 * ADDRESS.free):
+        with pytest.raises(Unavailable, match="at once"):
+            await people.login("admin", PASSWORD, STRANGE)
+    monkeypatch.undo()
+    assert people.events() == []
+    await people.login("admin", PASSWORD, STRANGE)
+
+
+async def test_an_attempt_that_is_withdrawn_takes_back_itself_and_no_wait_of_others(people: Desk) -> None:
+    counted = counters("admin", STRANGE, usual_place=False)
+    attempts = [await people.attempts.begin(counted) for _ in range(ACCOUNT.free - 1)]
+    withdrawn = attempts[-1]
+    last = await people.attempts.begin(counted)
+    assert last.wait_s == 0
+    await people.attempts.withdraw(withdrawn)
+    assert (await people.attempts.begin(counted)).wait_s > 0, "the last one began a wait, and stands"
+    await people.attempts.withdraw(last)
+    assert (await people.attempts.begin(counted)).wait_s == 0
+    assert (await people.attempts.begin(counted)).wait_s == 0
+    assert (await people.attempts.begin(counted)).wait_s > 0, "and all others count"
+
+
+async def test_attempts_that_have_to_wait_are_one_row_a_minute(people: Desk, monkeypatch: Any) -> None:
+    await people.sql(
+        "INSERT INTO login_failures (key, failures, last_at, blocked_until)"
+        " VALUES ($1, 99, now(), now() + interval '1 hour')",
+        (await _keys(people))[0],
+    )
+    for _ in range(20):
+        with pytest.raises(SlowDown):
+            await people.login("admin", PASSWORD, STRANGE)
+    assert people.events() == [("login", "failure", "admin")]
+    await people.tell_throttled()
+    assert people.events() == []
+    await people.tell_throttled(all_of_them=True)
+    event = people.mailbox.receive_nowait().message
+    assert (event.who, event.outcome, event.details["attempts"]) == ("admin", "failure", 19)
+    assert people.events() == []
 
 
 async def test_a_logout_ends_cookie_access_and_refresh_token(people: Desk) -> None:
