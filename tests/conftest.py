@@ -1,0 +1,20 @@
+"""Files that take long are handed out first: with two processes the last one to begin decides when all is over."""
+
+from __future__ import annotations
+
+import pytest
+
+LONG = (
+    "tests/system/test_viewer.py", "tests/panel/test_handling.py", "tests/panel/test_pages.py", "tests/panel/test_studies.py",
+    "tests/panel/test_running.py", "tests/faults/", "tests/system/test_people.py", "tests/system/test_live.py",
+    "tests/system/test_api_schema.py", "tests/system/",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """In the same order in every process, as pytest-xdist wants it; within a file nothing moves."""
+
+    def place(item: pytest.Item) -> int:
+        return next((n for n, path in enumerate(LONG) if item.nodeid.startswith(path)), len(LONG))
+
+    items.sort(key=place)
