@@ -26,7 +26,7 @@ from pacs_actors.threads import NativePool
 from protocols.errors import Unavailable
 
 _MADE_AT_ONCE: Final = 2
-_PORTION: Final = 16
+_PORTION: Final = 4
 _MAKE_WITHIN_S: Final = 120.0
 _CHECK_WITHIN_S: Final = 5.0
 _MOST_SERIES: Final = 20_000
@@ -75,6 +75,8 @@ class SeriesMetadata:
         self._files = MetadataFiles(folder, limit_bytes)
         self._under_way: dict[str, trio.Event] = {}
         self._turns = trio.CapacityLimiter(_MADE_AT_ONCE)
+        # Making holds the interpreter: two threads of it make nothing sooner, and the loop waits for both.
+        self._hand = trio.CapacityLimiter(1)
         self.made = 0
 
     async def states(
@@ -122,9 +124,10 @@ class SeriesMetadata:
                 scope, state.study_instance_uid, state.series_instance_uid
             )
             maker = MetadataMaker(self._store.open_fd, base)
-            # A portion at a time: images that arrive want the threads as well.
+            # A portion at a time: images that arrive want the threads as well, and a small series is not to wait for a large one.
             for start in range(0, len(instances), _PORTION):
-                await self._native.run(maker.add, instances[start : start + _PORTION])
+                async with self._hand:
+                    await self._native.run(maker.add, instances[start : start + _PORTION])
             body = await self._native.run(maker.finish)
             self.made += 1
             # What has changed since ``state`` was read must not be kept under its name.

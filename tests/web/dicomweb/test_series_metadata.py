@@ -137,6 +137,32 @@ async def test_when_the_first_leaves_the_next_makes_it(
     assert len(got) == 1 and len(uids(got[0])) == 40
 
 
+async def test_series_that_are_made_at_once_take_turns_on_one_thread(
+    made: SeriesMetadata, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    native = made._native
+    original, at_work, makers = native.run, list[MetadataMaker](), set[int]()
+
+    async def watched(function: Any, *arguments: Any, **options: Any) -> Any:
+        if getattr(function, "__func__", None) is not MetadataMaker.add:
+            return await original(function, *arguments, **options)
+        at_work.append(function.__self__)
+        assert len(at_work) == 1, "two would only take the interpreter from each other, and from the loop"
+        makers.add(id(function.__self__))
+        try:
+            return await original(function, *arguments, **options)
+        finally:
+            at_work.pop()
+
+    monkeypatch.setattr(native, "run", watched)
+    _, [large] = await made.states(EVERYTHING, "1.2.3.1")
+    _, [small] = await made.states(EVERYTHING, "1.2.3.2")
+    async with trio.open_nursery() as nursery:
+        for state in (large, small):
+            nursery.start_soon(made.of, EVERYTHING, state, BASE)
+    assert len(makers) == 2
+
+
 async def test_another_root_or_revision_is_another_text(
     made: SeriesMetadata, objects: Objects, context: WebContext
 ) -> None:
