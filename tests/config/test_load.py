@@ -255,7 +255,7 @@ def test_any_text_is_a_value_or_a_mistake_that_begins_with_the_key(text: str) ->
         try:
             load(flags={path: text}, environ={}, folder=Path("/nowhere"))
         except ConfigError as said:
-            assert str(said).startswith(path) or key.section in ("tls", "web", "dicom")
+            assert str(said).startswith(path) or key.section in ("tls", "web", "dicom", "audit")
 
 
 @given(
