@@ -17,15 +17,12 @@ from supervisors.orders import WorkerOrders
 from supervisors.tree import WorkerTree
 
 _WANTED_FILES = 16_384
-# How long a native thread that computes keeps the loop waiting, each time that the loop comes back from the kernel.
-_SWITCH_S = 0.0005
 
 
 def main() -> int:
     orders = msgspec.json.decode(sys.stdin.buffer.readline(), type=WorkerOrders)
     logs.configure(orders.settings.server.log_level, f"worker {orders.slot}")
     raise_file_limit()
-    sys.setswitchinterval(_SWITCH_S)
     try:
         return trio.run(run, orders)
     except KeyboardInterrupt:

@@ -113,7 +113,8 @@ def test_the_palette_finds_studies_and_pages(panel):
     page = panel().page
     expect(rows(page)).to_have_count(STUDIES + 1)
     page.keyboard.press("Control+k")
-    page.get_by_placeholder("Page, patient, ID, accession number…").fill("PANEL-5")  # which waits until the palette is there
+    # Filling waits until the palette is there; keys would be lost before.
+    page.get_by_placeholder("Page, patient, ID, accession number…").fill("PANEL-5")
     page.get_by_role("button", name=re.compile("Panel5, Test")).click()
     page.wait_for_url(re.compile(f"/study/{UID.format(5)}"))
     expect(page.get_by_role("heading", name="Panel5, Test")).to_be_visible()
