@@ -84,10 +84,17 @@ class Conversions:
     def stored(self, instance: ServedInstance) -> Opened:
         """As it is stored. Blocks for some microseconds. raises: ObjectMissing"""
         self._expire()
-        fd = self._store.open_fd(instance.key)
+        file = self._store.open(instance.key)
         length = instance.size_bytes - instance.data_offset
-        syntax = instance.transfer_syntax_uid
-        return Opened(fd, instance.data_offset, length, syntax, bytes(PREAMBLE_BYTES), PREAMBLE_BYTES)
+        syntax, start = instance.transfer_syntax_uid, file.start
+        return Opened(
+            file.fd,
+            start + instance.data_offset,
+            length,
+            syntax,
+            bytes(PREAMBLE_BYTES),
+            start + PREAMBLE_BYTES,
+        )
 
     async def given(self, instance: ServedInstance, syntax: str) -> Opened:
         """In this transfer syntax. raises: ObjectMissing, CannotTranscode, Unavailable"""
@@ -121,9 +128,10 @@ class Conversions:
     async def _convert(self, instance: ServedInstance, key: tuple[str, str]) -> _Attempt:
         attempt = self._under_way[key] = _Attempt()
         try:
+            file = self._store.open(instance.key)
             fd, length = await self._transcoder.convert(
-                self._store.open_fd(instance.key),
-                offset=instance.data_offset,
+                file.fd,
+                offset=file.start + instance.data_offset,
                 length=instance.size_bytes - instance.data_offset,
                 source=instance.transfer_syntax_uid,
                 target=key[1],

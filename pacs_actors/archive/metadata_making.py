@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from pacs_actors.archive.objects.interface import ObjectFile
 from pacs_actors.archive.objects.keys import ObjectMissing
 from pacs_actors.archive.web_locate import ServedInstance
 from pacs_actors.operations import logs
@@ -19,6 +20,9 @@ from protocols.dataset.transfer_syntax import is_deflated
 from protocols.dicomweb.json_dataset import DataSetJson, Memory
 from protocols.dicomweb.json_values import quote
 from protocols.errors import CannotUnderstand
+
+Opening = Callable[[str], ObjectFile]
+"""Opens an object by its key. raises: ObjectMissing, OSError"""
 
 FORMAT: Final = 1
 """Counts the changes of what is made of an object; part of the names of what is kept."""
@@ -32,13 +36,13 @@ _GZIP: Final = 31
 class MetadataMaker:
     """One series' metadata: ``add`` its instances portion by portion, then ``finish``.
 
-    open_fd:   opens an object
+    opening:   opens an object
     base:      what URIs begin with, such as ``https://pacs.example/dicom-web``
     complete:  whether all objects that were added could be read
     """
 
-    def __init__(self, open_fd: Callable[[str], int], base: str) -> None:
-        self._open_fd, self._base = open_fd, base
+    def __init__(self, opening: Opening, base: str) -> None:
+        self._opening, self._base = opening, base
         self._memory = Memory()
         self._stream = zlib.compressobj(_LEVEL, wbits=_GZIP)
         self._packed = bytearray()
@@ -49,7 +53,7 @@ class MetadataMaker:
         made = []
         for instance in instances:
             try:
-                made.append(instance_json(self._open_fd, instance, self._base, self._memory))
+                made.append(instance_json(self._opening, instance, self._base, self._memory))
             except (ObjectMissing, OSError) as error:
                 self.complete = False
                 logs.error("metadata_without_object", error, key=instance.key, uid=instance.sop_instance_uid)
@@ -65,14 +69,14 @@ class MetadataMaker:
 
 
 def instance_json(
-    open_fd: Callable[[str], int], instance: ServedInstance, base: str, memory: Memory | None = None
+    opening: Opening, instance: ServedInstance, base: str, memory: Memory | None = None
 ) -> bytes:
     """The DICOM JSON object of one instance. raises: ObjectMissing, OSError"""
-    fd = open_fd(instance.key)
+    file = opening(instance.key)
     try:
-        made = _converted(fd, instance, memory or Memory())
+        made = _converted(file, instance, memory or Memory())
     finally:
-        os.close(fd)
+        os.close(file.fd)
     path = (
         f"{base}/studies/{instance.study_instance_uid}/series/{instance.series_instance_uid}"
         f"/instances/{instance.sop_instance_uid}/bulkdata"
@@ -80,10 +84,11 @@ def instance_json(
     return made.json(quote(path)[1:-1].encode())
 
 
-def _converted(fd: int, instance: ServedInstance, memory: Memory) -> DataSetJson:
+def _converted(file: ObjectFile, instance: ServedInstance, memory: Memory) -> DataSetJson:
     size = max(0, instance.size_bytes - instance.data_offset)
+    start = file.start + instance.data_offset
     if is_deflated(instance.transfer_syntax_uid):
-        inflated = _inflated(os.pread(fd, min(size, _MOST_DEFLATED_BYTES), instance.data_offset))
+        inflated = _inflated(os.pread(file.fd, min(size, _MOST_DEFLATED_BYTES), start))
         made = DataSetJson(instance.transfer_syntax_uid, len(inflated), memory)
         if inflated:
             made.feed(inflated)
@@ -91,7 +96,7 @@ def _converted(fd: int, instance: ServedInstance, memory: Memory) -> DataSetJson
     made = DataSetJson(instance.transfer_syntax_uid, size, memory)
     while made.offset < size:
         wanted = max(HEAD_BYTES, made.wanted)
-        window = os.pread(fd, min(wanted, size - made.offset), instance.data_offset + made.offset)
+        window = os.pread(file.fd, min(wanted, size - made.offset), start + made.offset)
         if len(window) < made.wanted:
             break
         made.feed(window)

@@ -123,7 +123,7 @@ class SeriesMetadata:
             instances = await self._locator.instances(
                 scope, state.study_instance_uid, state.series_instance_uid
             )
-            maker = MetadataMaker(self._store.open_fd, base)
+            maker = MetadataMaker(self._store.open, base)
             # A portion at a time: images that arrive want the threads as well, and a small series is not to wait for a large one.
             for start in range(0, len(instances), _PORTION):
                 async with self._hand:

@@ -160,13 +160,11 @@ class CommitmentAgent:
 
     def _object_is_there(self, key: str, size_bytes: int) -> bool:
         try:
-            fd = self.facilities.store.open_fd(key)
+            file = self.facilities.store.open(key)
         except ObjectMissing:
             return False
-        try:
-            return os.fstat(fd).st_size == size_bytes
-        finally:
-            os.close(fd)
+        os.close(file.fd)
+        return file.size_bytes == size_bytes
 
     # -- report -----------------------------------------------------------------------------------------------------------------
     async def _report(self, request: DueRequest, result: CommitmentResult) -> None:

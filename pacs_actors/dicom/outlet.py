@@ -128,17 +128,22 @@ class Outlet:
         wanted = next((uid for uid in self._preferred if uid in feasible), None)
         stored = contexts.get(source)
         if stored is not None and wanted in (None, source):
-            fd = self.facilities.store.open_fd(instance.key)
+            file = self.facilities.store.open(instance.key)
             length = instance.size_bytes - instance.data_offset
             return stored, Outgoing(
-                fd, instance.data_offset, length, instance.sop_class_uid, instance.sop_instance_uid
+                file.fd,
+                file.start + instance.data_offset,
+                length,
+                instance.sop_class_uid,
+                instance.sop_instance_uid,
             )
         target = wanted or next((uid for uid in UNCOMPRESSED if uid in feasible), None)
         if target is None:
             raise NotAccepted(f"{self.name} does not take {source}")
+        file = self.facilities.store.open(instance.key)
         fd, length = await self.facilities.transcoder.convert(
-            self.facilities.store.open_fd(instance.key),
-            offset=instance.data_offset,
+            file.fd,
+            offset=file.start + instance.data_offset,
             length=instance.size_bytes - instance.data_offset,
             source=source,
             target=target,

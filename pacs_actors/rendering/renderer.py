@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct
 from xxhash import xxh3_128_hexdigest
 
+from pacs_actors.archive.objects.interface import ObjectFile
 from pacs_actors.archive.transcoding.messages import Refused
 from pacs_actors.pixels.pool import Fate, JobFailed, PixelPool
 from pacs_actors.rendering.messages import (
@@ -46,12 +47,12 @@ class RenderingFailed(PacsError):
 class StoredPixels(Struct, frozen=True):
     """An object to render.
 
-    open_fd: opens it for reading
-    offset, length: of its data set; syntax: its Transfer Syntax UID
+    open:    opens it for reading
+    offset, length: of its data set in the Part 10 file; syntax: its Transfer Syntax UID
     digest:  identifies its bytes
     """
 
-    open_fd: Callable[[], int]
+    open: Callable[[], ObjectFile]
     offset: int
     length: int
     syntax: str
@@ -107,12 +108,12 @@ class Renderer:
 
     async def _made(self, stored: StoredPixels, look: Look, placeholder: str) -> Image:
         with contextlib.ExitStack() as stack:
-            source = stored.open_fd()
-            stack.callback(os.close, source)
+            source = stored.open()
+            stack.callback(os.close, source.fd)
             made = _memory(stack)
             scratch = [_memory(stack)] if stored.syntax == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN else []
             job = RenderJob(
-                stored.offset,
+                source.start + stored.offset,
                 stored.length,
                 stored.syntax,
                 look,
@@ -121,7 +122,7 @@ class Renderer:
             )
             try:
                 message = await self._pool.work(
-                    encode(job), (source, made, *scratch), deadline_s=self._deadline_s
+                    encode(job), (source.fd, made, *scratch), deadline_s=self._deadline_s
                 )
                 answer = decode_answer(message)
             except JobFailed as failure:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
 
-from pacs_actors.archive.metadata_making import instance_json
+from pacs_actors.archive.metadata_making import Opening, instance_json
 from pacs_actors.archive.objects.keys import ObjectMissing
 from pacs_actors.archive.web_locate import ServedInstance
 from pacs_actors.operations import logs
@@ -49,7 +48,7 @@ def routes(context: WebContext, objects: WebObjects) -> list[Route]:
 async def _tags(context: WebContext, objects: WebObjects, request: Request) -> Answer:
     found = await objects.located(request)
     await objects.viewed(request, found)
-    read = partial(_read, context.archive.store.open_fd, found, request.parameter("q")[:256])
+    read = partial(_read, context.archive.store.open, found, request.parameter("q")[:256])
     try:
         rows, total = await objects.native.run(read)
     except ObjectMissing as missing:
@@ -60,7 +59,7 @@ async def _tags(context: WebContext, objects: WebObjects, request: Request) -> A
     return json_answer(TagPage(rows, None, total, total_exact=True))
 
 
-def _read(open_fd: Callable[[str], int], instance: ServedInstance, wanted: str) -> tuple[list[TagRow], int]:
+def _read(opening: Opening, instance: ServedInstance, wanted: str) -> tuple[list[TagRow], int]:
     """On a native thread. raises: ObjectMissing, OSError"""
-    data_set: dict[str, Any] = msgspec.json.decode(instance_json(open_fd, instance, ""))
+    data_set: dict[str, Any] = msgspec.json.decode(instance_json(opening, instance, ""))
     return tag_rows(data_set, wanted)

@@ -98,7 +98,7 @@ class Metadata:
         if _is_fresh(request, headers):
             return Answer(304, headers)
         try:
-            made = await self._objects.native.run(instance_json, self._store.open_fd, found, base)
+            made = await self._objects.native.run(instance_json, self._store.open, found, base)
         except ObjectMissing as missing:
             logs.error("object_missing", key=missing.key, uid=found.sop_instance_uid)
             raise NotFound from None

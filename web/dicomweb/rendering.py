@@ -280,7 +280,7 @@ class Rendering:
 
     def _stored(self, instance: ServedInstance) -> StoredPixels:
         return StoredPixels(
-            partial(self._archive.store.open_fd, instance.key),
+            partial(self._archive.store.open, instance.key),
             instance.data_offset,
             instance.size_bytes - instance.data_offset,
             instance.transfer_syntax_uid,

@@ -35,6 +35,18 @@ class Committed(NamedTuple, Generic[T]):
     checked: T
 
 
+class ObjectFile(NamedTuple):
+    """An object that is open for reading; whoever opened it closes ``fd``.
+
+    start:       where the Part 10 file begins in ``fd``
+    size_bytes:  of the Part 10 file
+    """
+
+    fd: int
+    start: int
+    size_bytes: int
+
+
 class StoreHealth(Struct, frozen=True):
     """failure: why the store is read-only until restart; empty while it is healthy."""
 
@@ -125,7 +137,7 @@ class ObjectStore(Protocol):
         raises: what the check raises, OutOfResources; the object is then discarded
         """
 
-    def open_fd(self, key: str) -> int:
+    def open(self, key: str) -> ObjectFile:
         """Open an object for reading; the caller closes it. Blocks for some microseconds.
 
         raises: ObjectMissing

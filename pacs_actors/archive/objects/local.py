@@ -28,7 +28,7 @@ from pacs_actors.archive.objects.batches import (
 )
 from pacs_actors.archive.objects.buffers import BUFFER_BYTES, BufferPool
 from pacs_actors.archive.objects.filesystem import FileSystem, Health
-from pacs_actors.archive.objects.interface import Check, Committed, Staging, StoreHealth
+from pacs_actors.archive.objects.interface import Check, Committed, ObjectFile, Staging, StoreHealth
 from pacs_actors.archive.objects.keys import (
     MAX_SLOT,
     Names,
@@ -131,8 +131,9 @@ class LocalObjectStore:
             await staging.resume()
             return await self.threads.run(staging.finish, check)
 
-    def open_fd(self, key: str) -> int:
-        return reading.open_object(self.root, key)
+    def open(self, key: str) -> ObjectFile:
+        fd = reading.open_object(self.root, key)
+        return ObjectFile(fd, 0, os.fstat(fd).st_size)
 
     def export(self, key: str) -> Iterator[bytes]:
         return reading.export(self.root, key)

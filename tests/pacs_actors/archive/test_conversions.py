@@ -13,7 +13,7 @@ import trio.testing
 
 from pacs_actors.archive import conversions
 from pacs_actors.archive.conversions import Conversions
-from pacs_actors.archive.objects.interface import ObjectStore
+from pacs_actors.archive.objects.interface import ObjectFile, ObjectStore
 from pacs_actors.archive.transcoder import CannotTranscode, CannotTranscodeNow, Transcoder
 from pacs_actors.archive.web_locate import ServedInstance
 from protocols.dataset.part10 import parse_prefix
@@ -31,8 +31,8 @@ class Store:
         self.path = folder / "object"
         self.path.write_bytes(b"meta+stored"[:10])
 
-    def open_fd(self, _: str) -> int:
-        return os.open(self.path, os.O_RDONLY)
+    def open(self, _: str) -> ObjectFile:
+        return ObjectFile(os.open(self.path, os.O_RDONLY), 0, 10)
 
 
 class Converter:

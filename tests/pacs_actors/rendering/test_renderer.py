@@ -11,6 +11,7 @@ import pytest
 import trio
 import trio.testing
 
+from pacs_actors.archive.objects.interface import ObjectFile
 from pacs_actors.archive.transcoder import Transcoder
 from pacs_actors.pixels.pool import MAX_MESSAGE_BYTES, PixelPool
 from pacs_actors.rendering.messages import (
@@ -33,10 +34,10 @@ PNG = Look(picture=Picture.PNG)
 
 
 def of(data: bytes = STORED.data, syntax: str = EXPLICIT, digest: bytes = b"digest") -> StoredPixels:
-    def opened() -> int:
+    def opened() -> ObjectFile:
         fd = os.memfd_create("object")
         os.write(fd, bytes(900) + data)
-        return fd
+        return ObjectFile(fd, 0, 900 + len(data))
 
     return StoredPixels(opened, 900, len(data), syntax, digest)
 
@@ -71,7 +72,7 @@ async def test_one_process_does_both_kinds_of_work() -> None:
         await Renderer(pool).render(of(), PNG)
         stored = of()
         fd, length = await pool.convert(
-            stored.open_fd(), offset=900, length=stored.length, source=EXPLICIT, target="1.2.840.10008.1.2"
+            stored.open().fd, offset=900, length=stored.length, source=EXPLICIT, target="1.2.840.10008.1.2"
         )
         os.close(fd)
         assert length and pool.starts == 1

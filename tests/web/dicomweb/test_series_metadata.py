@@ -15,6 +15,7 @@ import trio.testing
 
 from pacs_actors.archive.deletions import Deletions, Target
 from pacs_actors.archive.metadata_making import MetadataMaker
+from pacs_actors.archive.objects.interface import ObjectFile
 from pacs_actors.archive.objects.keys import ObjectMissing
 from pacs_actors.archive.scope import EVERYTHING, NOTHING, ScopeRule, StudyScope
 from pacs_actors.archive.series_metadata import SeriesMetadata
@@ -42,10 +43,11 @@ class Objects:
         stored = msgspec.structs.replace(made.stored, size_bytes=400 + len(data))
         return IndexEntry(made.scanned, stored)
 
-    def open_fd(self, key: str) -> int:
+    def open(self, key: str) -> ObjectFile:
         self.opened += 1
         try:
-            return os.open(self.folder / key.replace("/", "-"), os.O_RDONLY)
+            fd = os.open(self.folder / key.replace("/", "-"), os.O_RDONLY)
+            return ObjectFile(fd, 0, os.fstat(fd).st_size)
         except FileNotFoundError:
             raise ObjectMissing(key) from None
 

@@ -348,7 +348,7 @@ async def test_a_removed_object_is_gone_and_removing_it_again_is_no_error(store:
     await store.remove(stored.key)
     await store.remove(stored.key)
     with pytest.raises(ObjectMissing):
-        store.open_fd(stored.key)
+        store.open(stored.key)
     with pytest.raises(ObjectMissing):
         await store.verify(stored.key)
     with pytest.raises(ObjectMissing):
@@ -376,14 +376,14 @@ async def test_quarantine_keeps_the_bytes_under_another_key(store: LocalObjectSt
     assert await store.quarantine(moved, "conflict") == moved
     assert store.keys(0, 0) == []
     assert await store.verify(moved)
-    os.close(store.open_fd(moved))
+    os.close(store.open(moved).fd)
 
 
 async def test_keys_from_outside_open_nothing_outside(store: LocalObjectStore, tmp_path: Path) -> None:
     (tmp_path / "secret.dcm").write_bytes(b"x")
     for key in ("../secret.dcm", "secret.dcm", "/etc/passwd", "0/00000000/../../../secret.dcm"):
         with pytest.raises(ObjectMissing):
-            store.open_fd(key)
+            store.open(key)
 
 
 async def test_a_restart_sweeps_temporary_files_and_goes_on_in_a_new_folder(tmp_path: Path) -> None:
