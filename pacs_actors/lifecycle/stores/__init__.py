@@ -1,0 +1,1 @@
+"""Tier stores: places for copies of objects, behind one small interface."""
