@@ -57,7 +57,7 @@ class Named(Struct, frozen=True):
     data_offset: int = 0
 
 
-def look(head: bytes | bytearray, *, complete: bool) -> Named | None:
+def look(head: bytes | bytearray | memoryview, *, complete: bool) -> Named | None:
     """What the beginning of a Part 10 file says; None: it has to be seen with more of what follows.
 
     A file whose meta information lacks the UIDs is named by its data set. raises: CannotUnderstand, DataSetMismatch
@@ -159,23 +159,11 @@ class Intake:
     def items(self) -> list[Item]:
         return [item for item in self._outcomes if item is not None]
 
-    async def take(self, pieces: AsyncIterator[bytes]) -> None:
+    async def take(self, pieces: AsyncIterator[bytes | memoryview]) -> None:
         """A Part 10 file. Returns when it is received, not yet stored. raises: what the iterator raises"""
         place = self._place()
-        head = bytearray()
-        named: Named | None = None
-        seen = 0
         try:
-            async for piece in pieces:
-                head += piece
-                # Looked at each time it has doubled: a head that comes in single bytes costs no more than another.
-                if len(head) >= 2 * seen or len(head) >= MAX_HEAD_BYTES:
-                    seen = len(head)
-                    if (named := look(head, complete=False)) is not None:
-                        break
-            if named is None:
-                named = look(head, complete=True)
-            assert named is not None, "all of it was seen"
+            named, head = await _head(pieces)
         except Refusal as refusal:
             if isinstance(refusal, BadRequest):
                 raise
@@ -243,6 +231,11 @@ class Intake:
                 if limit_bytes < 0:
                     self._refuse(place, named, OUT_OF_RESOURCES, "the data set is larger than we take")
                     return None
+                end = staging.position + len(piece)
+                if end <= len(staging.view) and not self._turn.locked():
+                    staging.view[staging.position : end] = piece
+                    staging.position = end
+                    continue
                 async with self._turn:
                     await staging.resume()
                     await staging.write(piece)
@@ -342,7 +335,32 @@ def source_of(who: Principal) -> str:
     return kept[:16].strip() or who.via.value
 
 
-async def _behind(first: memoryview, rest: AsyncIterator[bytes]) -> AsyncGenerator[bytes | memoryview, None]:
+async def _head(pieces: AsyncIterator[bytes | memoryview]) -> tuple[Named, bytearray | memoryview]:
+    """What a Part 10 file says it is, and the beginning of it that was seen for that: mostly the first piece itself.
+
+    raises: CannotUnderstand, DataSetMismatch, and what the iterator raises
+    """
+    head: bytearray | memoryview = bytearray()
+    seen = 0
+    async for piece in pieces:
+        if not head:
+            head = memoryview(piece)
+        else:
+            head = bytearray(head) if isinstance(head, memoryview) else head
+            head += piece
+        # Looked at each time it has doubled: a head that comes in single bytes costs no more than another.
+        if len(head) >= 2 * seen or len(head) >= MAX_HEAD_BYTES:
+            seen = len(head)
+            if (named := look(head, complete=False)) is not None:
+                return named, head
+    named = look(head, complete=True)
+    assert named is not None, "all of it was seen"
+    return named, head
+
+
+async def _behind(
+    first: memoryview, rest: AsyncIterator[bytes | memoryview]
+) -> AsyncGenerator[bytes | memoryview, None]:
     yield first
     async for piece in rest:
         yield piece

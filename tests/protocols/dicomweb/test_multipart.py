@@ -238,3 +238,12 @@ def test_the_answers_content_type_quotes_the_type() -> None:
     assert writer.head(("Content-Type", "a/b")) == b"\r\n--b0\r\nContent-Type: a/b\r\n\r\n"
     with pytest.raises(Misuse):
         MultipartWriter("a b")
+
+
+def test_content_is_handed_on_without_a_copy() -> None:
+    reader = MultipartReader(b"b")
+    list(reader.feed(b"--b\r\n\r\nx"))
+    chunk = b"y" * 100_000
+    (event,) = reader.feed(chunk)
+    assert isinstance(event, PartData)
+    assert event.data.obj is chunk
