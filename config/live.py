@@ -34,6 +34,8 @@ LIVE: Final = frozenset(
         "people.access_token_s",
         "people.api_token_most_s",
         "web.undo_s",
+        "integrity.cycle_days",
+        "integrity.rate_mb_s",
     }
 )
 

@@ -10,6 +10,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct, field
 
+from config.integrity import IntegritySettings
 from config.scope import NodeScope
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
@@ -337,3 +338,4 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     pixels: PixelSettings = field(default_factory=PixelSettings)
     audit: AuditSettings = field(default_factory=AuditSettings)
     people: PeopleSettings = field(default_factory=PeopleSettings)
+    integrity: IntegritySettings = field(default_factory=IntegritySettings)
