@@ -5,13 +5,17 @@ All raise Unavailable when PostgreSQL is away or too slow.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 import asyncpg
 import trio
 from msgspec import Struct
 
+from pacs_actors.archive.criteria import Conditions
+from pacs_actors.archive.scope import EVERYTHING, StudyScope, scope_clause
 from pacs_actors.database import Database
 from protocols.errors import Unavailable
 
@@ -20,6 +24,14 @@ _MOST_RECENT: Final = 1000
 _WITHIN_S: Final = 20.0
 _BELIEVED_S: Final = 60.0
 _MONTHS: Final = 600
+_MOST_SCOPES: Final = 64
+_QUARANTINED_WITHIN: Final = """EXISTS (SELECT FROM instances i JOIN series e ON e.id = i.series JOIN studies s ON s.id = e.study
+    WHERE i.sop_instance_uid = q.sop_instance_uid AND {})"""
+_TOTALS: Final = """SELECT coalesce(sum(patients), 0)::bigint, coalesce(sum(studies), 0)::bigint,
+    coalesce(sum(series), 0)::bigint, coalesce(sum(instances), 0)::bigint, coalesce(sum(size_bytes), 0)::bigint
+    FROM archive_totals"""
+_TOTALS_WITHIN: Final = """SELECT count(DISTINCT s.patient), count(*), coalesce(sum(s.number_of_series), 0)::bigint,
+    coalesce(sum(s.number_of_instances), 0)::bigint, coalesce(sum(s.size_bytes), 0)::bigint FROM studies s WHERE {}"""
 
 
 class Totals(Struct, frozen=True):
@@ -47,7 +59,7 @@ class OfMonth(Struct, frozen=True):
 
 
 class Holdings(Struct, frozen=True):
-    """as_of: they are counted once a minute at most"""
+    """Of a scope's studies, all that is in them. as_of: they are counted once a minute at most"""
 
     totals: Totals
     by_modality: tuple[OfModality, ...]
@@ -98,16 +110,20 @@ class Commitment(Struct, frozen=True):
 class Figures:
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._holdings: tuple[float, Holdings] | None = None
+        self._holdings: OrderedDict[StudyScope, tuple[float, Holdings]] = OrderedDict()
         self._counting = trio.Lock()
 
-    async def holdings(self) -> Holdings:
+    async def holdings(self, scope: StudyScope = EVERYTHING) -> Holdings:
         """What is stored: whoever asks meanwhile waits for the same answer."""
         async with self._counting:
-            if self._holdings is None or self._holdings[0] <= trio.current_time():
-                found = await self._database.run(_holdings, within_s=_WITHIN_S)
-                self._holdings = (trio.current_time() + _BELIEVED_S, found)
-            return self._holdings[1]
+            known = self._holdings.get(scope)
+            if known is None or known[0] <= trio.current_time():
+                found = await self._database.run(partial(_holdings, scope), within_s=_WITHIN_S)
+                known = self._holdings[scope] = (trio.current_time() + _BELIEVED_S, found)
+            self._holdings.move_to_end(scope)
+            if len(self._holdings) > _MOST_SCOPES:
+                self._holdings.popitem(last=False)
+            return known[1]
 
     async def waiting(self) -> Waiting:
         """Asked from the first moment on: a database without our tables is one that is not there yet."""
@@ -116,14 +132,17 @@ class Figures:
         except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError):
             raise Unavailable("the database has no tables yet") from None
 
-    async def quarantined(self) -> list[Quarantined]:
-        """The newest, MOST_LISTED of them."""
+    async def quarantined(self, scope: StudyScope = EVERYTHING) -> list[Quarantined]:
+        """The newest, MOST_LISTED of them; within a scope those whose SOP Instance UID belongs to one of its studies."""
+        conditions = Conditions()
+        seen = scope_clause(scope, conditions.parameter)
+        within = "true" if seen is None else _QUARANTINED_WITHIN.format(seen)
 
         async def unit(connection: asyncpg.Connection) -> list[Quarantined]:
             rows = await connection.fetch(
-                """SELECT id, sop_instance_uid, why, source, address, size_bytes, quarantined_at, first_key
-                FROM quarantine ORDER BY id DESC LIMIT $1""",
-                MOST_LISTED,
+                f"""SELECT id, sop_instance_uid, why, source, address, size_bytes, quarantined_at, first_key
+                FROM quarantine q WHERE {within} ORDER BY id DESC LIMIT {MOST_LISTED}""",  # noqa: S608 - made of our words
+                *conditions.parameters,
             )
             return [Quarantined(*row) for row in rows]
 
@@ -143,21 +162,27 @@ class Figures:
         return await self._database.run(unit, within_s=_WITHIN_S)
 
 
-async def _holdings(connection: asyncpg.Connection) -> Holdings:
+async def _holdings(scope: StudyScope, connection: asyncpg.Connection) -> Holdings:
     """By series and by study: of instances there are a thousand times as many."""
-    totals = await connection.fetchrow(
-        """SELECT coalesce(sum(patients), 0)::bigint, coalesce(sum(studies), 0)::bigint, coalesce(sum(series), 0)::bigint,
-            coalesce(sum(instances), 0)::bigint, coalesce(sum(size_bytes), 0)::bigint FROM archive_totals"""
-    )
+    conditions = Conditions()
+    seen = scope_clause(scope, conditions.parameter)
+    within, values = seen or "true", conditions.parameters
+    if seen is None:
+        totals = await connection.fetchrow(_TOTALS)
+    else:
+        totals = await connection.fetchrow(_TOTALS_WITHIN.format(within), *values)
+    series = "series e" if seen is None else "series e JOIN studies s ON s.id = e.study"
     modalities = await connection.fetch(
-        """SELECT modality, count(*), coalesce(sum(number_of_instances), 0)::bigint, coalesce(sum(size_bytes), 0)::bigint
-        FROM series GROUP BY modality ORDER BY 3 DESC, 1 LIMIT 100"""
+        f"""SELECT e.modality, count(*), coalesce(sum(e.number_of_instances), 0)::bigint,
+            coalesce(sum(e.size_bytes), 0)::bigint
+        FROM {series} WHERE {within} GROUP BY e.modality ORDER BY 3 DESC, 1 LIMIT 100""",  # noqa: S608 - made of our words
+        *values,
     )
     months = await connection.fetch(
-        """SELECT to_char(date_trunc('month', received_at AT TIME ZONE 'UTC'), 'YYYY-MM'), count(*),
-            coalesce(sum(number_of_instances), 0)::bigint, coalesce(sum(size_bytes), 0)::bigint
-        FROM studies WHERE received_at IS NOT NULL GROUP BY 1 ORDER BY 1 DESC LIMIT $1""",
-        _MONTHS,
+        f"""SELECT to_char(date_trunc('month', s.received_at AT TIME ZONE 'UTC'), 'YYYY-MM'), count(*),
+            coalesce(sum(s.number_of_instances), 0)::bigint, coalesce(sum(s.size_bytes), 0)::bigint
+        FROM studies s WHERE s.received_at IS NOT NULL AND {within} GROUP BY 1 ORDER BY 1 DESC LIMIT {_MONTHS}""",  # noqa: S608
+        *values,
     )
     now = await connection.fetchval("SELECT now()")
     assert totals is not None, "an aggregate has a row"

@@ -6,15 +6,17 @@ The functions below it are plain asyncpg coroutines, for those and for the comma
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import asyncpg
 import msgspec
+from msgspec import structs
 
 from pacs_actors.archive.key_values import storable
 from pacs_actors.audit.chain import Link
+from pacs_actors.audit.matching import COLUMNS, Listing, count_statement, page_statement, rows_statement
 from pacs_actors.database import Database
 from protocols.messages.audit import AuditEvent, AuditPage, AuditQuery, AuditRow
 
@@ -23,11 +25,6 @@ MOST_COUNTED: Final = 10_000
 _MOST_TEXT: Final = 1024
 _MOST_UIDS: Final = 1000
 _BLOCK: Final = 1000
-_HIGHEST: Final = 2**63 - 1
-_COLUMNS: Final = (
-    "id, at, recorded_at, event, outcome, who, via, address, patient_id, uids, details::text AS details, "
-    "encode(hash, 'hex') AS hash"
-)
 _INSERT: Final = (
     "INSERT INTO audit_events (at, event, outcome, who, via, address, patient_id, uids, details) "
     "VALUES (coalesce($1, clock_timestamp()), $2, $3, $4, $5, $6, $7, $8, $9)"
@@ -37,6 +34,8 @@ _LINKS: Final = (
     "previous, hash FROM audit_events ORDER BY id"
 )
 _LINKS_AFTER: Final = _LINKS.replace("ORDER BY", "WHERE id > $1 ORDER BY") + " LIMIT $2"
+_ROWS_AFTER: Final = f"SELECT {COLUMNS} FROM audit_events a WHERE a.id > $1 ORDER BY a.id LIMIT $2"  # noqa: S608 - our words
+_FIELDS: Final = AuditRow.__struct_fields__
 _DETAILS: Final = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -55,57 +54,43 @@ class Trail:
 
         await self.database.run(unit)
 
-    async def search(
-        self, query: AuditQuery, *, before: int | None = None, limit: int = 50, count: bool = True
-    ) -> AuditPage:
-        """A page of rows, newest first.
+    async def search(self, asked: Listing, *, limit: int = 50, count: bool = True) -> AuditPage:
+        """A page of a list.
 
-        before:  of the page before this one; None: the first page
         limit:   1 to MOST_ROWS
         count:   False: total is that of the page only, which is quicker
         """
         limit = min(max(limit, 1), MOST_ROWS)
-        before = None if before is None else min(max(before, 0), _HIGHEST)
+        sql, values = page_statement(asked, limit + 1)
+        counting, counted = count_statement(asked, MOST_COUNTED)
 
         async def unit(connection: asyncpg.Connection) -> AuditPage:
-            where, values = _where(query)
-            page, bounds = _where(query, before=before)
-            found = await connection.fetch(
-                f"SELECT {_COLUMNS} FROM audit_events WHERE {page} ORDER BY id DESC LIMIT {limit + 1}",  # noqa: S608 - our words
-                *bounds,
-            )
+            found = await connection.fetch(sql, *values)
             rows = tuple(_row(record) for record in found[:limit])
-            total = len(rows)
-            if count:
-                sql = f"SELECT count(*) FROM (SELECT FROM audit_events WHERE {where} LIMIT {MOST_COUNTED + 1}) found"  # noqa: S608
-                total = await connection.fetchval(sql, *values)
-            more = rows[-1].id if len(found) > limit else None
-            return AuditPage(rows, more, min(total, MOST_COUNTED), capped=total > MOST_COUNTED)
+            total = await connection.fetchval(counting, *counted) if count else len(rows)
+            last = found[limit - 1] if len(found) > limit else None
+            after = None if last is None else (last["place"], last["id"])
+            return AuditPage(rows, after, min(total, MOST_COUNTED), capped=total > MOST_COUNTED)
 
         return await self.database.run(unit)
 
-    async def of_study(
-        self, study_instance_uid: str, *, before: int | None = None, limit: int = 50
-    ) -> AuditPage:
-        """What happened to one study, newest first."""
-        return await self.search(AuditQuery(uid=study_instance_uid), before=before, limit=limit)
+    async def pages(self, asked: Listing, limit: int) -> AsyncGenerator[tuple[AuditRow, ...], None]:
+        """Everything that matches and is there at the beginning, page by page; no page is kept."""
+        if asked.until is None:
+            asked = structs.replace(asked, until=(await self.head())[0])
+        while True:
+            page = await self.search(asked, limit=limit, count=False)
+            if page.rows:
+                yield page.rows
+            if page.after is None:
+                return
+            asked = structs.replace(asked, after=page.after)
 
     async def after(self, row: int, limit: int) -> list[AuditRow]:
         """The rows that follow a row, oldest first."""
 
         async def unit(connection: asyncpg.Connection) -> list[AuditRow]:
-            sql = f"SELECT {_COLUMNS} FROM audit_events WHERE id > $1 ORDER BY id LIMIT $2"  # noqa: S608
-            return [_row(record) for record in await connection.fetch(sql, row, limit)]
-
-        return await self.database.run(unit)
-
-    async def matching_after(self, query: AuditQuery, row: int, limit: int) -> list[AuditRow]:
-        """The matching rows that follow a row, oldest first: for an export, block by block."""
-
-        async def unit(connection: asyncpg.Connection) -> list[AuditRow]:
-            where, values = _where(query)
-            sql = f"SELECT {_COLUMNS} FROM audit_events WHERE {where} AND id > ${len(values) + 1} ORDER BY id LIMIT {int(limit)}"  # noqa: S608
-            return [_row(record) for record in await connection.fetch(sql, *values, row)]
+            return [_row(record) for record in await connection.fetch(_ROWS_AFTER, row, limit)]
 
         return await self.database.run(unit)
 
@@ -214,44 +199,15 @@ async def rows(
 
     newest: only that many, newest first
     """
-    where, values = _where(query)
-    order = "ORDER BY id" if newest is None else f"ORDER BY id DESC LIMIT {int(newest)}"
+    sql, values = rows_statement(query, newest)
     async with connection.transaction(readonly=True):
-        sql = f"SELECT {_COLUMNS} FROM audit_events WHERE {where} {order}"  # noqa: S608 - our words
         async for record in connection.cursor(sql, *values, prefetch=_BLOCK):
             yield _row(record)
 
 
-def _where(query: AuditQuery, before: int | None = None) -> tuple[str, list[object]]:
-    """Conditions and their parameters; only what is asked for, so that an index serves it."""
-    asked = (
-        ("at >= {}", query.since),
-        ("at < {}", query.until),
-        ("event = ANY ({}::text[])", [storable(each) for each in query.events]),
-        ("outcome = ANY ({}::text[])", [storable(each) for each in query.outcomes]),
-        ("who = {}", storable(query.who)),
-        ("via = {}", storable(query.via)),
-        ("address = {}", storable(query.address)),
-        ("patient_id = {}", storable(query.patient_id)),
-        ("uids @> ARRAY[{}::text]", storable(query.uid)),
-        (
-            "strpos(lower(concat_ws(' ', event, who, address, patient_id, details::text)), lower({})) > 0",
-            storable(query.text),
-        ),
-        ("id < {}", before),
-    )
-    conditions, values = ["true"], list[object]()
-    for condition, value in asked:
-        if value is not None and value not in ("", []):
-            values.append(value)
-            conditions.append(condition.format(f"${len(values)}"))
-    return " AND ".join(conditions), values
-
-
 def _row(record: asyncpg.Record) -> AuditRow:
-    return AuditRow(
-        **{**record, "uids": tuple(record["uids"]), "details": _DETAILS.decode(record["details"])}
-    )
+    facts: dict[str, Any] = {name: record[name] for name in _FIELDS}
+    return AuditRow(**{**facts, "uids": tuple(facts["uids"]), "details": _DETAILS.decode(facts["details"])})
 
 
 def _stored(event: AuditEvent) -> tuple[object, ...]:

@@ -24,6 +24,7 @@ class Action(Enum):
     STORE = "study.store"
     DELETE = "study.delete"
     SHARE = "study.share"
+    STUDY_AUDIT = "study.audit"
     SYSTEM_READ = "system.read"
     NODES_READ = "nodes.read"
     NODES_WRITE = "nodes.write"
@@ -41,12 +42,13 @@ DESCRIPTIONS: Final = {
     Action.STORE: "Add objects: upload, STOW-RS, C-STORE",
     Action.DELETE: "Delete studies, series and instances, and undo it",
     Action.SHARE: "Share a study by link",
+    Action.STUDY_AUDIT: "See what happened to a study: who stored it, looked at it, shared it",
     Action.SYSTEM_READ: "See the system's status: associations, queues, storage",
     Action.NODES_READ: "See the AE nodes",
     Action.NODES_WRITE: "Change the AE nodes and test them with C-ECHO",
     Action.PEOPLE_READ: "See users and roles",
     Action.PEOPLE_WRITE: "Change users and roles",
-    Action.AUDIT_READ: "Read and export the audit",
+    Action.AUDIT_READ: "Read and export the audit, of the studies that they may see",
     Action.SETTINGS_READ: "See the settings",
     Action.SETTINGS_WRITE: "Change settings that take effect at once",
 }

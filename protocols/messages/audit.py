@@ -88,13 +88,13 @@ class AuditQuery(Struct, frozen=True, kw_only=True):
 
 
 class AuditPage(Struct, frozen=True):
-    """Rows, newest first.
+    """Rows of a list.
 
-    before:  what to ask for the next page with; None: there is none
+    after:   sort value and id that the next page follows; None: there is none
     total:   rows that match, counted up to a limit; capped: there may be more
     """
 
     rows: tuple[AuditRow, ...]
-    before: int | None
+    after: tuple[str | int | datetime, int] | None
     total: int
     capped: bool

@@ -338,6 +338,45 @@ def test_the_audit_is_searched_page_by_page(node: Server, stored: list[peers.Ins
     assert all(stored[3].study in one["uids"] for one in of_study)
 
 
+@pytest.mark.parametrize(
+    "column", ["at", "event", "outcome", "who", "via", "address", "patient_id", "uids", "id"]
+)
+def test_the_audit_is_sorted_by_any_column_and_its_pages_fit_together(
+    node: Server, stored: list[peers.Instance], column: str
+) -> None:
+    wait_until(lambda: listed(node, "/audit", event="store", patient_id="API-3"), "the audit")
+    later = {"to": datetime.now(UTC).isoformat(), "limit": "40"}
+    for way in ("", "-"):
+        rows, cursor = [], ""
+        while len(rows) < 100:
+            query = urlencode({**later, "sort": f"{way}{column}", **({"cursor": cursor} if cursor else {})})
+            page = call(node, "GET", f"/audit?{query}")
+            rows += page["items"]
+            if not (cursor := page["next"] or ""):
+                break
+        values = [((row["uids"] or [""])[0] if column == "uids" else row[column], row["id"]) for row in rows]
+        if column in ("at", "id", "uids"):  # text is compared as PostgreSQL does
+            assert values == sorted(values, reverse=bool(way)), way
+        groups = [value for n, (value, _) in enumerate(values) if n == 0 or values[n - 1][0] != value]
+        assert len(groups) == len(set(groups)), "what is alike stands together"
+        assert len({number for _, number in values}) == len(values) > 3
+
+
+def test_the_audit_as_csv_holds_every_row_that_matches(node: Server) -> None:
+    with peers.opened(node, [(peers.FIND["study"], peers.EXPLICIT)]) as association:
+        for _ in range(520):
+            assert peers.ask(association, "STUDY", {"PatientID": "CSV-OF-MANY"}).final == 0
+    wait_until(
+        lambda: node.sql("SELECT count(*) >= 520 FROM audit_events WHERE event = 'query'") == ["t"],
+        "the audit",
+    )
+    status, body = node.get("/api/v1/audit?event=query&format=csv&limit=3&sort=who", within_s=20)
+    rows = list(csv.DictReader(io.StringIO(body.decode("utf-8-sig"))))
+    assert status == 200 and len(rows) >= 520
+    assert len({row["id"] for row in rows}) == len(rows)
+    assert {row["event"] for row in rows} == {"query"}
+
+
 def test_the_audit_is_verified_and_exported_and_both_are_audited(node: Server) -> None:
     verdict = call(node, "GET", "/audit/verify")
     assert (verdict["ok"], verdict["findings"]) == (True, [])
@@ -359,7 +398,7 @@ def test_the_audit_is_verified_and_exported_and_both_are_audited(node: Server) -
 
 @pytest.mark.parametrize(
     "query",
-    ["from=yesterday", "from=2024-01-01T00:00:00", "from=0001-01-01T00:00:00%2B14:00", "event=nothing", "outcome=x",
+    ["sort=details", "sort=hash", "sort=at;drop", "from=yesterday", "from=2024-01-01T00:00:00", "from=0001-01-01T00:00:00%2B14:00", "event=nothing", "outcome=x",
      "limit=0", "cursor=xyz", "q=" + "x" * 300],
 )  # fmt: skip
 def test_a_malformed_question_to_the_audit_is_400(node: Server, query: str) -> None:

@@ -23,7 +23,7 @@ from trio_websocket import open_websocket_url
 from pacs_actors.people.rights import Action
 from tests.fakes.anything import declared_routes
 from tests.system import peers
-from tests.system.peers import CT, EXPLICIT, FIND, GET, MOVE, Instance
+from tests.system.peers import CT, EXPLICIT, FIND, GET, MOVE, Instance, wait_until
 from tests.system.server import Server, free_port, running
 from tests.system.test_commitment import Reports, action, asking, listed, request
 from tests.system.viewer_data import MR_IMAGE, grey
@@ -36,7 +36,7 @@ SECRET: Final = "Ysingrimus"
 """A word of the studies that nobody here may see; it stands in their names, numbers and descriptions."""
 ALLOWED: Final = (
     Action.SEARCH, Action.VIEW, Action.DOWNLOAD, Action.STORE, Action.DELETE, Action.SHARE, Action.SYSTEM_READ,
-    Action.NODES_READ, Action.NODES_WRITE, Action.SETTINGS_READ, Action.AUDIT_READ,
+    Action.NODES_READ, Action.NODES_WRITE, Action.SETTINGS_READ, Action.AUDIT_READ, Action.STUDY_AUDIT,
 )  # fmt: skip
 BODIES: Final[Mapping[str, object]] = {"/api/v1/studies/{study}/shares": {"expires_in_s": 60}}
 """What is sent to a route that takes a body."""
@@ -263,8 +263,6 @@ def test_no_list_holds_a_trace_of_a_foreign_study(
             or not may(kind, route)
         ):
             continue
-        if route.access is Action.AUDIT_READ:  # of everything, for who may read it at all
-            continue
         path = re.sub(r"\{[a-z_]+\}", SECRET, route.path)
         for query in QUERIES:
             answer = asker.get(path + query)
@@ -275,6 +273,51 @@ def test_no_list_holds_a_trace_of_a_foreign_study(
             assert found == [], (path, query)
             tried += 1
     assert tried >= 18
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_of_the_audit_and_the_totals_one_sees_what_concerns_the_studies_that_one_sees(
+    archive: Archive, callers: dict[str, httpx.Client], kind: str
+) -> None:
+    asker, mine = callers[kind], archive.mine.study
+    wait_until(lambda: "deleted" in events_of(archive, archive.gone.study), "the audit")
+    for sort in ("-id", "at", "who", "-uids"):
+        rows = asker.get(f"/api/v1/audit?limit=500&sort={sort}").json()
+        assert rows["total"] == len(rows["items"]) > 0
+        assert {uid for row in rows["items"] for uid in row["uids"]} == {mine}, sort
+    assert "store" in {row["event"] for row in rows["items"]}
+    assert asker.get("/api/v1/audit?event=login").json()["total"] == 0, "of people they are not told"
+    exported = asker.get("/api/v1/audit/export?format=jsonl").text.splitlines()
+    assert exported and {uid for line in exported for uid in json.loads(line)["uids"]} == {mine}
+    assert mine in asker.get("/api/v1/audit?format=csv").text
+    totals = asker.get("/api/v1/system/storage").json()
+    assert (totals["totals"]["studies"], totals["totals"]["patients"]) == (1, 1)
+    assert [(each["modality"], each["instances"]) for each in totals["by_modality"]] == [("CT", 1)]
+    assert [each["studies"] for each in totals["by_month"]] == [1]
+
+
+def test_the_audit_of_a_study_is_a_right_of_its_own(archive: Archive) -> None:
+    server, mine, foreign = archive.server, archive.mine.study, archive.theirs[0].study
+    asked = {}
+    for number, action in enumerate((Action.STUDY_AUDIT, Action.AUDIT_READ)):
+        scope = {"rules": [{"studies": [mine]}]}
+        made(
+            server,
+            "/api/v1/roles",
+            {"name": f"only {action.value}", "actions": [action.value], "scope": scope},
+        )
+        user = {"username": f"auditor{number}", "password": PASSWORD, "roles": [f"only {action.value}"]}
+        made(server, "/api/v1/users", user)
+        with client(server, server.login(f"auditor{number}", PASSWORD)) as asker:
+            paths = (f"/studies/{mine}/audit", f"/studies/{foreign}/audit", "/audit", "/audit/export")
+            asked[action] = [asker.get(f"/api/v1{path}").status_code for path in paths]
+    assert asked == {Action.STUDY_AUDIT: [200, 404, 403, 403], Action.AUDIT_READ: [403, 403, 200, 200]}
+    roles = {role["name"]: role["actions"] for role in json.loads(server.get("/api/v1/roles")[1])["items"]}
+    assert Action.STUDY_AUDIT.value in roles["administrator"], "as it had it before there was a right for it"
+
+
+def events_of(archive: Archive, study: str) -> str:
+    return archive.server.get(f"/api/v1/audit?uid={study}")[1].decode()
 
 
 @pytest.mark.parametrize("kind", CALLERS)

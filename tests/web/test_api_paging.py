@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 import pytest
 from msgspec import Struct
 
-from web.api.paging import csv_answer, cursor_of, cursor_text, limit_of, sort_of
+from protocols.errors import Unavailable
+from web.api.paging import csv_answer, csv_of_pages, cursor_of, cursor_text, limit_of, place_of, sort_of
 from web.http.request import BadRequest, Request
 
 
@@ -66,3 +67,61 @@ def test_a_cell_is_never_a_formula() -> None:
     assert lines[0] == "name,modalities,count"
     assert lines[1] == '"\'=HYPERLINK(""x"")",CT MR,'
     assert lines[-1] == "'@x,,1"
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [("now", "timestamptz"), ("0001-01-01T00:00:00+14:00", "timestamptz"), (7, "timestamptz"), ("7", "bigint"), (2**31, "integer"),
+     (2**63, "bigint"), (None, "text"), (1, "text")],
+)  # fmt: skip
+def test_a_place_of_another_kind_is_refused(value: object, kind: str) -> None:
+    with pytest.raises(BadRequest):
+        place_of(request(f"cursor={cursor_text((value, 1))}"), kind)
+
+
+@pytest.mark.parametrize("number", [2**63, -(2**63), 10**30])
+def test_a_place_behind_no_row_that_can_be_is_refused(number: int) -> None:
+    with pytest.raises(BadRequest):
+        place_of(request(f"cursor={cursor_text(('x', number))}"), "text")
+
+
+async def test_a_table_of_many_pages_is_sent_page_by_page_and_asked_for_no_sooner() -> None:
+    asked = []
+
+    async def pages() -> AsyncGenerator[list[One], None]:
+        try:
+            for number in range(3):
+                asked.append(number)
+                yield [One(f"={number}"), One("x")]
+        finally:
+            asked.append(-1)
+
+    body = (await csv_of_pages("rows", One, pages())).body
+    assert isinstance(body, AsyncGenerator) and asked == [0]
+    assert await anext(body) == b"\xef\xbb\xbfname\r\n'=0\r\nx\r\n"
+    assert (await anext(body), asked) == (b"'=1\r\nx\r\n", [0, 1])
+    await body.aclose()
+    assert asked == [0, 1, -1], "whoever leaves ends the search as well"
+
+
+async def test_a_table_that_fails_at_once_is_no_table() -> None:
+    async def pages() -> AsyncGenerator[list[One], None]:
+        raise Unavailable("away")
+        yield []
+
+    with pytest.raises(Unavailable):
+        await csv_of_pages("rows", One, pages())
+
+
+async def test_an_empty_table_has_its_head() -> None:
+    async def pages() -> AsyncGenerator[list[One], None]:
+        return
+        yield []
+
+    body = (await csv_of_pages("rows", One, pages())).body
+    assert not isinstance(body, bytes)
+    assert [piece async for piece in body] == [b"\xef\xbb\xbfname\r\n"]
+
+
+class One(Struct, frozen=True):
+    name: str

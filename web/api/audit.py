@@ -1,10 +1,14 @@
-"""The audit: searched, verified, exported; and what happened to one study."""
+"""The audit: searched, verified, exported; and what happened to one study.
+
+Who may not see every study reads what happened to those that they may see; that the chain is whole everybody may know.
+"""
 
 from __future__ import annotations
 
 import re
 import socket
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -17,10 +21,11 @@ from pacs_actors.audit import anchors, events
 from pacs_actors.audit.chain import Link, Verifier
 from pacs_actors.audit.dicom_xml import Source
 from pacs_actors.audit.export import FORMATS, Format, format_of
+from pacs_actors.audit.matching import SORTS, Listing
 from pacs_actors.audit.trail import Trail
 from pacs_actors.people.rights import Action
-from protocols.messages.audit import AuditPage, AuditQuery, AuditRow
-from web.api.paging import PAGE_QUERY, csv_answer, cursor_of, cursor_text, limit_of, wants_csv
+from protocols.messages.audit import AuditQuery, AuditRow
+from web.api.paging import csv_of_pages, cursor_text, limit_of, page_query, place_of, sort_of, wants_csv
 from web.context import WebContext
 from web.http.answer import Answer, json_answer
 from web.http.request import BadRequest, NotFound, Request
@@ -43,14 +48,14 @@ _FILTERS: Final = {
     "uid": Parameter("Of a study, series or instance"),
     "q": Parameter("Anywhere in who, address, patient_id, event or details"),
 }
-_PAGE: Final = {name: PAGE_QUERY[name] for name in ("limit", "cursor", "format")}
+_PAGE: Final = page_query(SORTS)
 _MOST_TEXT: Final = 256
 _BLOCK: Final = 1000
 _OFFSET: Final = re.compile(r" (?=\d\d:\d\d$)")
 
 
 class AuditList(Struct, frozen=True):
-    """Newest first. total: at least so many, if not total_exact"""
+    """next: cursor of the next page. total: at least so many, if not total_exact"""
 
     items: list[AuditRow]
     next: str | None
@@ -86,13 +91,13 @@ class AuditDesk:
         self._verifying = trio.Lock()
 
     async def search(self, request: Request) -> Answer:
-        return await self._page(request, _query_of(request), "search")
+        return await self._list(request, _query_of(request), "search")
 
     async def of_study(self, request: Request) -> Answer:
         study = request.values["study"]
         if await self.studies.study(study, request.who.scope) is None and not request.who.scope.everything:
             raise NotFound("There is no such study.")
-        return await self._page(request, AuditQuery(uid=study[:64]), "search", study=study[:64])
+        return await self._list(request, AuditQuery(uid=study[:64]), "search", study=study[:64])
 
     async def verify(self, request: Request) -> Answer:
         """The rows in blocks; a native thread computes their hashes."""
@@ -123,36 +128,38 @@ class AuditDesk:
         name = request.parameter("format", "csv")
         if name not in FORMATS:
             raise BadRequest(f"format is one of {', '.join(FORMATS)}.")
-        settings, query = self.context.settings, _query_of(request)
+        settings = self.context.settings
+        asked = Listing(query=_query_of(request), scope=request.who.scope, descending=False)
         aet = settings.dicom.ae_title
         form = format_of(name, Source(settings.audit.source_id or aet, aet, socket.gethostname()))
         await self.audit.audit_read(request.actor, "export", format=name)
-        end = (await self.trail.head())[0]
         headers = (
             ("content-type", form.media_type),
             ("content-disposition", f'attachment; filename="audit.{name}"'),
         )
-        return Answer(200, headers, self._exported(form, query, end))
+        return Answer(200, headers, self._exported(form, asked))
 
-    async def _exported(self, form: Format, query: AuditQuery, end: int) -> AsyncGenerator[bytes, None]:
-        """Up to what was there at the beginning: it ends, however quickly the audit grows."""
+    async def _exported(self, form: Format, asked: Listing) -> AsyncGenerator[bytes, None]:
         yield form.head
-        at = 0
-        while block := await self.trail.matching_after(query, at, _BLOCK):
-            at = block[-1].id
-            yield await trio.to_thread.run_sync(_written, form, [row for row in block if row.id <= end])
-            if at >= end:
-                break
+        async with aclosing(self.trail.pages(asked, _BLOCK)) as pages:
+            async for rows in pages:
+                yield await trio.to_thread.run_sync(_written, form, rows)
         yield form.tail
 
-    async def _page(self, request: Request, query: AuditQuery, how: str, **details: str) -> Answer:
-        limit, before = limit_of(request), cursor_of(request, int)
-        found: AuditPage = await self.trail.search(query, before=before, limit=limit, count=before is None)
-        await self.audit.audit_read(request.actor, how, rows=len(found.rows), **details)
+    async def _list(self, request: Request, query: AuditQuery, how: str, **details: str) -> Answer:
+        """A page, or as CSV all of it."""
+        sort, descending = sort_of(request, SORTS, "-id")
+        after = place_of(request, SORTS[sort][1])
+        asked = Listing(
+            query=query, scope=request.who.scope, sort=sort, descending=descending, after=after
+        )  # fmt: skip
         if wants_csv(request):
-            return csv_answer("audit", found.rows)
-        exact = not found.capped and before is None
-        return json_answer(AuditList(list(found.rows), cursor_text(found.before), found.total, exact))
+            await self.audit.audit_read(request.actor, how, format="csv", **details)
+            return await csv_of_pages("audit", AuditRow, self.trail.pages(asked, _BLOCK))
+        found = await self.trail.search(asked, limit=limit_of(request), count=after is None)
+        await self.audit.audit_read(request.actor, how, rows=len(found.rows), **details)
+        exact = not found.capped and after is None
+        return json_answer(AuditList(list(found.rows), cursor_text(found.after), found.total, exact))
 
 
 def _feed(verifier: Verifier, block: list[Link]) -> None:
@@ -160,7 +167,7 @@ def _feed(verifier: Verifier, block: list[Link]) -> None:
         verifier.feed(link)
 
 
-def _written(form: Format, rows: list[AuditRow]) -> bytes:
+def _written(form: Format, rows: Sequence[AuditRow]) -> bytes:
     return b"".join(map(form.row, rows))
 
 
@@ -210,7 +217,7 @@ def routes(context: WebContext) -> list[Route]:
     return [
         Route(
             method="GET", path=_PATH, access=Action.AUDIT_READ, handler=desk.search,
-            summary="The audit, newest first", query={**_FILTERS, **_PAGE}, answer=AuditList,
+            summary="The audit, newest first unless sorted; as CSV all of it", query={**_FILTERS, **_PAGE}, answer=AuditList,
         ),
         Route(
             method="GET", path=f"{_PATH}/verify", access=Action.AUDIT_READ, handler=desk.verify,
@@ -222,7 +229,7 @@ def routes(context: WebContext) -> list[Route]:
             media=("application/xml", "application/jsonl", "text/csv"),
         ),
         Route(
-            method="GET", path="/api/v1/studies/{study}/audit", access=Action.AUDIT_READ, handler=desk.of_study,
-            summary="What happened to a study, newest first", query=_PAGE, answer=AuditList, objects=True,
+            method="GET", path="/api/v1/studies/{study}/audit", access=Action.STUDY_AUDIT, handler=desk.of_study,
+            summary="What happened to a study, newest first unless sorted", query=_PAGE, answer=AuditList, objects=True,
         ),
     ]  # fmt: skip

@@ -5,10 +5,14 @@ from __future__ import annotations
 import base64
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
+import trio
+from msgspec import Struct
 
 from web.http.answer import Answer
 from web.http.request import BadRequest, Request
@@ -17,6 +21,8 @@ from web.http.routes import Parameter
 DEFAULT_ROWS: Final = 50
 MOST_ROWS: Final = 500
 _MAX_CURSOR: Final = 4096
+_HIGHEST: Final = 2**63
+_BOM: Final = b"\xef\xbb\xbf"
 # A cell that begins like this is a formula to a spreadsheet.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
@@ -82,6 +88,37 @@ def cursor_of(request: Request, kind: Any) -> Any:
         raise BadRequest("The cursor is none of ours.") from None
 
 
+def place_of(request: Request, kind: str) -> tuple[Any, int] | None:
+    """Where the page begins in a list that goes on behind a sort value and a row's number; None: at its beginning.
+
+    kind:   type of the sort value in PostgreSQL
+    raises: BadRequest; the cursor may be forged
+    """
+    after: tuple[str | int | None, int] | None = cursor_of(request, tuple[str | int | None, int])
+    if after is None:
+        return None
+    if not abs(after[1]) < _HIGHEST:
+        raise BadRequest("The cursor is none of ours.")
+    return _sort_value(after[0], kind), after[1]
+
+
+def _sort_value(value: str | int | None, kind: str) -> Any:
+    """A cursor's sort value as PostgreSQL wants it. raises: BadRequest"""
+    try:
+        match kind, value:
+            case "timestamptz", str():
+                return datetime.fromisoformat(value).astimezone(UTC)
+            case "integer" | "bigint", int() if abs(value) < 2**31:
+                return value
+            case "bigint", int() if abs(value) < _HIGHEST:
+                return value
+            case "text", str():
+                return value
+    except (ValueError, OverflowError):
+        pass
+    raise BadRequest("The cursor is none of ours.")
+
+
 def wants_csv(request: Request) -> bool:
     accepted = request.headers.get("accept", "")
     return request.parameter("format") == "csv" or accepted.partition(",")[0].strip().startswith("text/csv")
@@ -89,20 +126,50 @@ def wants_csv(request: Request) -> bool:
 
 def csv_answer(name: str, rows: Sequence[Any], *headers: tuple[str, str]) -> Answer:
     """The rows (Structs of one kind) as a table, as an attachment. No cell is a formula."""
+    head = csv_head(rows[0].__struct_fields__) if rows else _BOM
+    return Answer(200, (*_csv_headers(name), *headers), head + csv_lines(rows))
+
+
+async def csv_of_pages(
+    name: str, kind: type[Struct], pages: AsyncGenerator[Sequence[Struct], None]
+) -> Answer:
+    """A table of however many rows, sent page by page; as ``csv_answer``.
+
+    kind:   of the rows
+    raises: what the first page raises; where a later one fails the answer breaks off
+    """
+    try:
+        first = await anext(pages)
+    except StopAsyncIteration:
+        first = ()
+
+    async def body() -> AsyncGenerator[bytes, None]:
+        async with aclosing(pages):
+            yield csv_head(kind.__struct_fields__) + await trio.to_thread.run_sync(csv_lines, first)
+            async for page in pages:
+                yield await trio.to_thread.run_sync(csv_lines, page)
+
+    return Answer(200, _csv_headers(name), body())
+
+
+def csv_head(fields: Iterable[str]) -> bytes:
+    out = io.StringIO()
+    csv.writer(out).writerow(fields)
+    return _BOM + out.getvalue().encode()
+
+
+def csv_lines(rows: Sequence[Any]) -> bytes:
     out = io.StringIO()
     writer = csv.writer(out)
-    if rows:
-        writer.writerow(rows[0].__struct_fields__)
     for row in rows:
         writer.writerow(_cell(value) for value in msgspec.to_builtins(row).values())
-    return Answer(
-        200,
-        (
-            ("content-type", "text/csv; charset=utf-8"),
-            ("content-disposition", f'attachment; filename="{name}.csv"'),
-            *headers,
-        ),
-        b"\xef\xbb\xbf" + out.getvalue().encode("utf-8", "replace"),
+    return out.getvalue().encode("utf-8", "replace")
+
+
+def _csv_headers(name: str) -> tuple[tuple[str, str], ...]:
+    return (
+        ("content-type", "text/csv; charset=utf-8"),
+        ("content-disposition", f'attachment; filename="{name}.csv"'),
     )
 
 

@@ -10,8 +10,8 @@ from pacs_actors.archive.patient_list import SORTS, ListedPatient, PatientFilter
 from pacs_actors.archive.study_list import SORTS as STUDY_SORTS
 from pacs_actors.archive.study_list import StudyFilter, StudyList
 from pacs_actors.people.rights import Action
-from web.api.paging import csv_answer, cursor_of, cursor_text, limit_of, page_query, sort_of, wants_csv
-from web.api.studies import StudyPage, caught_up, sort_value
+from web.api.paging import csv_answer, cursor_text, limit_of, page_query, place_of, sort_of, wants_csv
+from web.api.studies import StudyPage, caught_up
 from web.context import WebContext
 from web.http.answer import Answer, json_answer
 from web.http.request import NotFound, Request
@@ -60,7 +60,7 @@ class Patients:
         page = await self.studies.page(
             StudyFilter(
                 patient=int(number), sort=sort, descending=descending, limit=limit_of(request),
-                after=_after(request, STUDY_SORTS[sort][1]), scope=request.who.scope,
+                after=place_of(request, STUDY_SORTS[sort][1]), scope=request.who.scope,
             )
         )  # fmt: skip
         if not page.total:
@@ -82,14 +82,8 @@ def _filter_of(request: Request) -> PatientFilter:
     sort, descending = sort_of(request, SORTS, "-last_received_at")
     return PatientFilter(
         **texts, sort=sort, descending=descending, limit=limit_of(request),
-        after=_after(request, SORTS[sort][1]), scope=request.who.scope,
+        after=place_of(request, SORTS[sort][1]), scope=request.who.scope,
     )  # fmt: skip
-
-
-def _after(request: Request, kind: str) -> tuple[Any, int] | None:
-    """raises: BadRequest"""
-    after: tuple[Any, int] | None = cursor_of(request, tuple[str | int | None, int])
-    return None if after is None else (sort_value(after[0], kind), after[1])
 
 
 def routes(context: WebContext) -> list[Route]:

@@ -21,6 +21,7 @@ from web.api.paging import (
     cursor_text,
     limit_of,
     page_query,
+    place_of,
     sort_of,
     wants_csv,
 )
@@ -152,9 +153,6 @@ def _filter_of(request: Request) -> StudyFilter:
         if (value := request.parameter(name).replace("\0", "")) and len(value) <= 256
     }
     sort, descending = sort_of(request, SORTS, "-received_at")
-    after: tuple[Any, int] | None = cursor_of(request, tuple[str | int | None, int])
-    if after is not None:
-        after = (sort_value(after[0], SORTS[sort][1]), after[1])
     return StudyFilter(
         **texts,
         modalities=tuple(value for name, value in request.query if name == "modality" and value)[:64],
@@ -162,29 +160,12 @@ def _filter_of(request: Request) -> StudyFilter:
         sort=sort,
         descending=descending,
         limit=limit_of(request),
-        after=after,
+        after=place_of(request, SORTS[sort][1]),
         scope=request.who.scope,
     )
 
 
 _FIELDS: Final = {**{name: name for name in _TEXTS}, "q": "anything"}
-
-
-def sort_value(value: str | int | None, kind: str) -> Any:
-    """A cursor's sort value as PostgreSQL wants it; the cursor may be forged. raises: BadRequest"""
-    try:
-        match kind, value:
-            case "timestamptz", str():
-                return datetime.fromisoformat(value)
-            case "integer" | "bigint", int() if abs(value) < 2**31:
-                return value
-            case "bigint", int() if abs(value) < 2**63:
-                return value
-            case "text", str():
-                return value
-    except ValueError:
-        pass
-    raise BadRequest("The cursor is none of ours.")
 
 
 def _moments(text: str) -> tuple[datetime | None, datetime | None]:

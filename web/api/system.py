@@ -85,8 +85,8 @@ class System:
     async def queues(self, request: Request) -> Answer:
         return json_answer(await self._queues.state())
 
-    async def storage(self, _: Request) -> Answer:
-        held = await self.figures.holdings()
+    async def storage(self, request: Request) -> Answer:
+        held = await self.figures.holdings(request.who.scope)
         workers = self.context.status.node().workers
         return json_answer(
             Storage(
@@ -99,7 +99,9 @@ class System:
         )
 
     async def quarantine(self, request: Request) -> Answer:
-        return whole_list(request, "quarantine", await self.figures.quarantined(), _QUARANTINE, "-id")
+        return whole_list(
+            request, "quarantine", await self.figures.quarantined(request.who.scope), _QUARANTINE, "-id"
+        )
 
     async def commitments(self, request: Request) -> Answer:
         return whole_list(request, "commitments", await self.figures.commitments(), _COMMITMENTS, "-id")
@@ -118,7 +120,7 @@ def routes(context: WebContext) -> list[Route]:
         route("/associations", system.associations, "Associations that are open now",
               query=page_query(_ASSOCIATIONS), answer=AssociationPage),
         route("/queues", system.queues, "What waits: mailboxes, index, commitment, deletions, audit", answer=QueuesState),
-        route("/system/storage", system.storage, "What is stored, by modality and by month, and the room that is left",
+        route("/system/storage", system.storage, "What is stored of the studies that the caller sees, in figures, and the room that is left",
               answer=Storage),
         route("/quarantine", system.quarantine, "Objects that are kept aside, newest first",
               query=page_query(_QUARANTINE), answer=QuarantinePage),

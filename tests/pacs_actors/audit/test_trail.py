@@ -6,10 +6,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from pacs_actors.archive.scope import EVERYTHING, NOTHING, ScopeRule, StudyScope, both
 from pacs_actors.audit import trail as trail_module
+from pacs_actors.audit.matching import SORTS, Listing
 from pacs_actors.audit.trail import MOST_ROWS, Trail
-from protocols.messages.audit import AuditQuery
-from tests.pacs_actors.audit.rows import event
+from protocols.messages.audit import AuditQuery, AuditRow
+from tests.pacs_actors.audit.rows import event, execute
 
 DAY = datetime(2026, 3, 1, tzinfo=UTC)
 LOGINS = [
@@ -51,13 +53,13 @@ async def filled(trail: Trail) -> Trail:
 
 async def test_every_filter_finds_its_rows(filled: Trail) -> None:
     for query, ids in WANTED:
-        page = await filled.search(query)
+        page = await filled.search(Listing(query=query))
         assert [row.id for row in page.rows] == ids, query
-        assert (page.total, page.capped, page.before) == (len(ids), False, None), query
+        assert (page.total, page.capped, page.after) == (len(ids), False, None), query
 
 
 async def test_a_row_is_given_back_as_it_was_told(filled: Trail) -> None:
-    (row,) = (await filled.search(AuditQuery(uid="1.2.3.4"))).rows
+    (row,) = (await filled.search(Listing(query=AuditQuery(uid="1.2.3.4")))).rows
     told = LOGINS[2]
     assert (row.event, row.outcome, row.who, row.via, row.address) == (
         "viewed", "success", "anna", "session", told.address,
@@ -68,24 +70,19 @@ async def test_a_row_is_given_back_as_it_was_told(filled: Trail) -> None:
 
 
 async def test_pages_follow_each_other_though_rows_come_meanwhile(filled: Trail) -> None:
-    first = await filled.search(AuditQuery(), limit=2)
+    first = await filled.search(Listing(), limit=2)
     await filled.append([event(event="later")])
-    second = await filled.search(AuditQuery(), before=first.before, limit=2)
-    third = await filled.search(AuditQuery(), before=second.before, limit=2, count=False)
+    second = await filled.search(Listing(after=first.after), limit=2)
+    third = await filled.search(Listing(after=second.after), limit=2, count=False)
     assert [[row.id for row in page.rows] for page in (first, second, third)] == [[5, 4], [3, 2], [1]]
-    assert (first.total, third.before, third.total) == (5, None, 1)
-
-
-async def test_the_history_of_a_study_is_what_names_it(filled: Trail) -> None:
-    assert [row.event for row in (await filled.of_study("1.2.3")).rows] == ["store", "viewed"]
-    assert [row.event for row in (await filled.of_study("1.2.3", limit=1)).rows] == ["store"]
+    assert (first.total, third.after, third.total) == (5, None, 1)
 
 
 async def test_the_total_is_counted_up_to_a_limit(
     filled: Trail, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip
     monkeypatch.setattr(trail_module, "MOST_COUNTED", 3)
-    page = await filled.search(AuditQuery())
+    page = await filled.search(Listing())
     assert (page.total, page.capped) == (3, True)
 
 
@@ -103,16 +100,82 @@ async def test_what_is_asked_is_never_sql(filled: Trail, text: str) -> None:
         uid=text,
         text=text,
     )
-    assert (await filled.search(everywhere)).rows == ()
+    assert (await filled.search(Listing(query=everywhere))).rows == ()
+
+
+@pytest.mark.parametrize("limit", [0, -5, 10**9])
+async def test_limits_beyond_all_bounds_are_brought_within(filled: Trail, limit: int) -> None:
+    page = await filled.search(Listing(), limit=limit)
+    assert 1 <= len(page.rows) <= MOST_ROWS
+
+
+@pytest.mark.parametrize("sort", SORTS)
+@pytest.mark.parametrize("descending", [False, True])
+async def test_pages_in_any_order_hold_every_row_once(filled: Trail, sort: str, descending: bool) -> None:
+    await filled.append(LOGINS)
+    listing = Listing(sort=sort, descending=descending)
+    (whole,) = [rows async for rows in filled.pages(listing, 100)]
+    values = [(_value(row, sort), row.id) for row in whole]
+    assert len(values) == 10 and values == sorted(values, reverse=descending)
+    paged = [row async for rows in filled.pages(listing, 3) for row in rows]
+    assert paged == list(whole)
+
+
+def _value(row: AuditRow, sort: str) -> object:
+    return (row.uids or ("",))[0] if sort == "uids" else getattr(row, sort)
+
+
+async def test_what_is_taken_whole_ends_though_rows_come_meanwhile(filled: Trail) -> None:
+    taken = []
+    async for rows in filled.pages(Listing(descending=False), 2):
+        taken += [row.id for row in rows]
+        await filled.append(LOGINS)
+    assert taken == [1, 2, 3, 4, 5]
+
+
+ABOUT_STUDIES = [
+    event(event="store", uids=("1.1",), patient_id="MINE"),
+    event(event="store", uids=("9.9",), patient_id="THEIRS"),
+    event(event="move", uids=("1.1", "1.2")),
+    event(event="move", uids=("1.1", "9.9")),
+    event(event="move", uids=("1.1", "7.7")),
+    event(event="deleted", uids=("1.1", "1.1.5", "1.1.5.1")),
+    event(event="deleted", uids=("9.9", "1.1")),
+    event(event="store", uids=("7.7",), patient_id="GONE"),
+    event(event="query"),
+    event(event="login"),
+]
 
 
 @pytest.mark.parametrize(
-    ("before", "limit"), [(-1, 10), (0, 10), (10**30, 10), (-(10**30), 10), (6, 0), (6, -5), (6, 10**9)]
-)
-async def test_page_bounds_beyond_all_bounds_are_brought_within(filled: Trail, before: int, limit: int) -> None:  # fmt: skip
-    page = await filled.search(AuditQuery(), before=before, limit=limit)
-    assert len(page.rows) <= MOST_ROWS
-    assert all(row.id < max(before, 0) for row in page.rows)
+    ("scope", "seen"),
+    [
+        (EVERYTHING, [10, 9, 8, 7, 6, 5, 4, 3, 2, 1]),
+        (StudyScope(rules=(ScopeRule(modalities=("CT",)),)), [6, 3, 1]),
+        (StudyScope(rules=(ScopeRule(studies=("1.2",)),)), []),
+        (StudyScope(rules=(ScopeRule(studies=("1.1",)),)), [6, 1]),
+        (StudyScope(rules=(ScopeRule(studies=("1.1", "9.9", "7.7")),)), [7, 6, 4, 2, 1]),
+        (both(StudyScope(rules=(ScopeRule(studies=("1.1", "9.9")),)), StudyScope(rules=(ScopeRule(modalities=("MR",)),))), [7, 2]),
+        (NOTHING, []),
+    ],
+)  # fmt: skip
+async def test_rows_about_other_studies_than_one_may_see_are_not_there(
+    trail: Trail, owner_dsn: str, scope: StudyScope, seen: list[int]
+) -> None:
+    """1.1 and 1.2 are CT, 9.9 is MR, 7.7 is there no more."""
+    await execute(
+        owner_dsn,
+        "INSERT INTO patients (patient_id) VALUES ('P')",
+        """INSERT INTO studies (patient, study_instance_uid, modalities_in_study) SELECT p.id, s.uid, s.modalities FROM patients p,
+        (VALUES ('1.1', '{CT}'::text[]), ('1.2', '{CT}'), ('9.9', '{MR}')) s (uid, modalities)""",
+    )
+    await trail.append(ABOUT_STUDIES)
+    page = await trail.search(Listing(scope=scope))
+    assert ([row.id for row in page.rows], page.total) == (seen, len(seen))
+    taken = [row.id async for rows in trail.pages(Listing(scope=scope), 2) for row in rows]
+    assert taken == seen
+    mine = await trail.search(Listing(scope=scope, query=AuditQuery(uid="7.7")))
+    assert scope.everything or not mine.rows
 
 
 async def test_who_delivers_is_one_until_it_is_silent_for_too_long(filled: Trail) -> None:

@@ -6,7 +6,7 @@ import { detail, instances, studies } from "./data.ts";
 import { nodeStatus } from "./live.ts";
 
 const ACTIONS: Action[] = [
-  "study.search", "study.view", "study.download", "study.store", "study.delete", "study.share", "system.read", "nodes.read", "nodes.write",
+  "study.search", "study.view", "study.download", "study.store", "study.delete", "study.share", "study.audit", "system.read", "nodes.read", "nodes.write",
   "people.read", "people.write", "audit.read", "settings.read", "settings.write",
 ]; // prettier-ignore
 const page = <T>(items: T[]) => HttpResponse.json({ items, next: null, total: items.length, total_exact: true });

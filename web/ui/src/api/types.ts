@@ -22,6 +22,7 @@ export type Action =
   | "study.store"
   | "study.delete"
   | "study.share"
+  | "study.audit"
   | "system.read"
   | "nodes.read"
   | "nodes.write"

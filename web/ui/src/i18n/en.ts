@@ -556,6 +556,7 @@ export const en = {
     study_store: "Store",
     study_delete: "Delete",
     study_share: "Share by link",
+    study_audit: "See what happened to a study",
     system_read: "See the system",
     nodes_read: "See DICOM nodes",
     nodes_write: "Change DICOM nodes",

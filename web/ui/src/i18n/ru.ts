@@ -618,6 +618,7 @@ export const ru: Translation = {
     study_store: "Сохранять",
     study_delete: "Удалять",
     study_share: "Делиться по ссылке",
+    study_audit: "Видеть, что происходило с исследованием",
     system_read: "Видеть систему",
     nodes_read: "Видеть узлы DICOM",
     nodes_write: "Менять узлы DICOM",

@@ -530,6 +530,7 @@ export const zh: Translation = {
     study_store: "存储",
     study_delete: "删除",
     study_share: "通过链接分享",
+    study_audit: "查看检查的操作记录",
     system_read: "查看系统",
     nodes_read: "查看 DICOM 节点",
     nodes_write: "修改 DICOM 节点",

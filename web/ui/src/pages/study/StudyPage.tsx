@@ -67,7 +67,7 @@ function Study({ study }: { study: StudyDetail }) {
         <Tabs.List>
           <Tabs.Tab value="series">{t("study.series", { count: study.series.length })}</Tabs.Tab>
           {may("study.share") && <Tabs.Tab value="shares">{t("study.shares")}</Tabs.Tab>}
-          {may("audit.read") && <Tabs.Tab value="audit">{t("study.audit")}</Tabs.Tab>}
+          {may("study.audit") && <Tabs.Tab value="audit">{t("study.audit")}</Tabs.Tab>}
         </Tabs.List>
         <Tabs.Panel value="series" pt="md">
           <SeriesPanel study={study} />
