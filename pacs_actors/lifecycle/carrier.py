@@ -1,0 +1,211 @@
+"""Carries one object between the online store and a tier store, and proves that it has arrived."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from xxhash import xxh3_128
+
+from pacs_actors.archive.objects.interface import ObjectFile
+from pacs_actors.archive.objects.keys import ObjectMissing
+from pacs_actors.archive.objects.local import LocalObjectStore
+from pacs_actors.archive.progress import IndexProgress, batch_of
+from pacs_actors.lifecycle.copies import Copies, Copy, Form, Held
+from pacs_actors.lifecycle.packing import SUFFIX, Unpacker, pack
+from pacs_actors.lifecycle.stores.copy_keys import object_key
+from pacs_actors.lifecycle.stores.errors import CopyDiffers, CopyMissing, StoreUnavailable
+from pacs_actors.lifecycle.stores.interface import TierStore
+from pacs_actors.operations import logs
+from protocols.dataset.part10 import PREAMBLE_BYTES
+from protocols.dataset.record import StoredObject
+from protocols.errors import CannotUnderstand, PacsError, Unavailable
+
+T = TypeVar("T")
+
+
+class NoGoodCopy(PacsError):
+    """An instance has no object that is what was stored, wherever we looked."""
+
+    def __init__(self, sop_instance_uid: str, why: str) -> None:
+        super().__init__(sop_instance_uid, why)
+        self.sop_instance_uid, self.why = sop_instance_uid, why
+
+    def __str__(self) -> str:
+        return f"no good copy of {self.sop_instance_uid}: {self.why}"
+
+
+class Carrier:
+    """stores: by name, in the order in which they are asked
+    scratch: folder for compressed copies on their way
+    read_back: read a copy back before it counts as one, besides comparing checksums with the store
+    """
+
+    def __init__(
+        self,
+        store: LocalObjectStore,
+        stores: Mapping[str, TierStore],
+        copies: Copies,
+        progress: IndexProgress,
+        *,
+        scratch: Path,
+        read_back: bool = True,
+    ) -> None:
+        self.store, self.stores, self.copies, self.progress = store, stores, copies, progress
+        self._scratch, self._read_back = scratch, read_back
+
+    async def copy_out(self, study_instance_uid: str, held: Held, to: str, form: Form) -> Copy:
+        """Make a copy in a store, from the online object or else from another copy, and prove it; not noted anywhere yet.
+
+        raises: NoGoodCopy; what TierStore.put does; Unavailable
+        """
+        target = self.stores[to]
+        key = object_key(study_instance_uid, held.sop_instance_uid, held.digest, SUFFIX[form])
+        async with self._source(held, form) as source:
+            try:
+                stored = await target.put(key, source)
+            except CopyDiffers:
+                # Left by somebody, or rotten: its key says what it should be, and it is in no book.
+                logs.warning("copy_replaced", store=to, key=key)
+                await target.remove(key)
+                stored = await target.put(key, source)
+        if not await (target.verify(stored) if self._read_back else target.confirm(stored)):
+            await target.remove(key)
+            raise StoreUnavailable(to, "what was stored is not what came back")
+        return Copy(form, stored)
+
+    async def is_good(self, held: Held, store: str) -> bool:
+        """Whether the copy of an instance in a store is what it should be; one that is not is a copy no more."""
+        copy = held.copies[store]
+        try:
+            good = await self.stores[store].verify(copy.stored)
+        except CopyMissing:
+            good = False
+        if not good:
+            logs.error("copy_damaged", store=store, key=copy.stored.key, uid=held.sop_instance_uid)
+            await self.copies.damaged(store, held)
+        return good
+
+    async def bring_in(self, held: Held) -> str:
+        """Give an instance an object in the online store again; the object's key.
+
+        raises: ObjectMissing if the instance was deleted meanwhile; NoGoodCopy; Unavailable; OutOfResources
+        """
+        with self.progress.writing():
+            stored = await self._from_copies(held, self._store)
+            try:
+                key = await self.copies.bring_online(held, stored)
+            except BaseException:
+                # Whether the index has it is not known: if it has, this is its object. Recovery tells them apart.
+                self.progress.stay_below(batch_of(stored.key))
+                raise
+        if key != stored.key:
+            await self.store.remove(stored.key)
+        if key is None:
+            raise ObjectMissing(held.key)
+        return key
+
+    # -- sources ----------------------------------------------------------------------------------------------------------------
+    @asynccontextmanager
+    async def _source(self, held: Held, form: Form) -> AsyncIterator[ObjectFile]:
+        """The object as a file, compressed as wanted. raises: NoGoodCopy, Unavailable"""
+        async with self._object(held) as file:
+            if form == "plain":
+                yield file
+                return
+            with tempfile.TemporaryFile(dir=self._scratch, buffering=0) as packed:
+                size_bytes = await self.store.threads.run(pack, file, form, packed.fileno())
+                yield ObjectFile(packed.fileno(), 0, size_bytes)
+
+    @asynccontextmanager
+    async def _object(self, held: Held) -> AsyncIterator[ObjectFile]:
+        if held.online:
+            try:
+                good = await self.store.verify(held.key)
+                file = self.store.open(held.key) if good else None
+            except (ObjectMissing, OSError) as why:
+                raise NoGoodCopy(held.sop_instance_uid, str(why)) from None
+            if file is None:
+                raise NoGoodCopy(held.sop_instance_uid, "the object online is damaged")
+            try:
+                yield file
+            finally:
+                os.close(file.fd)
+            return
+        with tempfile.TemporaryFile(dir=self._scratch, buffering=0) as unpacked:
+            await self._from_copies(held, partial(self._unpack, unpacked.fileno()))
+            yield ObjectFile(unpacked.fileno(), 0, held.size_bytes)
+
+    # -- copies -----------------------------------------------------------------------------------------------------------------
+    async def _from_copies(self, held: Held, take: Callable[[Held, AsyncIterator[bytes]], Awaitable[T]]) -> T:
+        """What ``take`` makes of the first copy that is what it should be.
+
+        take:   gets the object's bytes; raises CannotUnderstand if they are not the object's
+        raises: NoGoodCopy; Unavailable if a store that may have one does not answer
+        """
+        away: Unavailable | None = None
+        for name, store in self.stores.items():
+            copy = held.copies.get(name)
+            if copy is None:
+                continue
+            try:
+                async with store.get(copy.stored.key) as pieces:
+                    return await take(held, self._plain(held, copy, pieces))
+            except (CopyMissing, CannotUnderstand) as why:
+                logs.error(
+                    "copy_damaged", store=name, key=copy.stored.key, uid=held.sop_instance_uid, why=str(why)
+                )
+                await self.copies.damaged(name, held)
+            except Unavailable as why:
+                away = why
+        if away is not None:
+            raise away
+        raise NoGoodCopy(held.sop_instance_uid, "no store has one")
+
+    async def _plain(self, held: Held, copy: Copy, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """The object's bytes. raises: CannotUnderstand if there are more or fewer of them"""
+        unpacker = Unpacker(copy.form, held.size_bytes)
+        async for piece in pieces:
+            if copy.form == "plain":
+                made = list(unpacker.feed(piece))
+            else:
+                made = await self.store.threads.run(list, unpacker.feed(piece))
+            for one in made:
+                yield one
+        if not unpacker.complete:
+            raise CannotUnderstand("a copy that is shorter than its object")
+
+    async def _unpack(self, to: int, held: Held, data: AsyncIterator[bytes]) -> None:
+        """Into a file, from its beginning."""
+        digest, at = xxh3_128(), 0
+        async for piece in data:
+            digest.update(piece[max(0, PREAMBLE_BYTES - at) :])
+            await self.store.threads.run(os.pwrite, to, piece, at)
+            at += len(piece)
+        if digest.digest() != held.digest:
+            raise CannotUnderstand("a copy with another digest")
+
+    async def _store(self, held: Held, data: AsyncIterator[bytes]) -> StoredObject:
+        """Into the online store, durably."""
+        staging = await self.store.stage(
+            held.sop_class_uid, held.sop_instance_uid, held.transfer_syntax_uid, held.source
+        )
+        with staging:
+            left = staging.position  # the store has written the header: it is the same for the same UIDs
+            async for piece in data:
+                await staging.write(memoryview(piece)[min(left, len(piece)) :])
+                left -= min(left, len(piece))
+            stored = (await self.store.commit(staging, _anything)).stored
+        if stored.digest != held.digest:
+            await self.store.remove(stored.key)
+            raise CannotUnderstand("a copy with another digest")
+        return stored
+
+
+def _anything(_: memoryview, __: bool) -> None:
+    """The object was looked at when it was received."""

@@ -1,0 +1,285 @@
+"""Where the objects of instances are besides the online store: all SQL on ``object_copies``, ``copy_removals`` and on the columns
+``availability``, by which the archive tells whoever asks how quickly an instance can be had.
+
+Every method is one unit of work on ``Database`` and raises Unavailable when PostgreSQL is away or too slow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Literal
+
+import asyncpg
+from msgspec import Struct
+
+from pacs_actors.archive.objects.keys import parse_key
+from pacs_actors.database import Database
+from pacs_actors.lifecycle.stores.interface import StoredCopy
+from protocols.dataset.record import StoredObject
+
+Form = Literal["plain", "gzip", "zstd", "lz4"]
+Availability = Literal["ONLINE", "NEARLINE", "OFFLINE", "UNAVAILABLE"]
+_WITHIN_S: Final = 120.0
+
+
+class Held(Struct, frozen=True):
+    """An instance of a study, and where its object is.
+
+    key:     of the object in the online store; nothing is there if ``availability`` is not ONLINE
+    digest:  of the object: xxh3-128 from byte 128 on
+    copies:  by store
+    """
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    key: str
+    size_bytes: int
+    data_offset: int
+    digest: bytes
+    source: str
+    availability: Availability
+    copies: dict[str, Copy]
+
+    @property
+    def online(self) -> bool:
+        return self.availability == "ONLINE"
+
+
+class Copy(Struct, frozen=True):
+    """A verified copy of an object in a store."""
+
+    form: Form
+    stored: StoredCopy
+
+
+_HELD: Final = """
+    SELECT i.sop_instance_uid, i.sop_class_uid, i.transfer_syntax_uid, i.object_key, i.size_bytes, i.data_offset, i.digest,
+        i.source, i.availability,
+        (SELECT array_agg((c.store, c.form, c.key, c.stored_bytes, c.stored_digest)) FROM object_copies c
+            WHERE c.sop_instance_uid = i.sop_instance_uid AND c.object_digest = i.digest)
+    FROM instances i"""
+
+
+class Copies:
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    async def of_study(self, study_instance_uid: str, after: str, most: int) -> list[Held]:
+        """Some of a study's instances by their UIDs, beginning behind one."""
+
+        async def unit(connection: asyncpg.Connection) -> list[Held]:
+            rows = await connection.fetch(
+                f"{_HELD} JOIN series e ON e.id = i.series JOIN studies s ON s.id = e.study "
+                "WHERE s.study_instance_uid = $1 AND i.sop_instance_uid > $2 ORDER BY i.sop_instance_uid LIMIT $3",
+                study_instance_uid, after, most,
+            )  # fmt: skip
+            return [_held(row) for row in rows]
+
+        return await self.database.run(unit, within_s=_WITHIN_S)
+
+    async def of_instances(self, sop_instance_uids: Sequence[str]) -> list[Held]:
+        async def unit(connection: asyncpg.Connection) -> list[Held]:
+            rows = await connection.fetch(
+                f"{_HELD} WHERE i.sop_instance_uid = ANY ($1::text[])", list(sop_instance_uids)
+            )
+            return [_held(row) for row in rows]
+
+        return await self.database.run(unit)
+
+    async def study_of(self, sop_instance_uid: str) -> str | None:
+        async def unit(connection: asyncpg.Connection) -> str | None:
+            found: str | None = await connection.fetchval(
+                "SELECT s.study_instance_uid FROM instances i JOIN series e ON e.id = i.series "
+                "JOIN studies s ON s.id = e.study WHERE i.sop_instance_uid = $1",
+                sop_instance_uid,
+            )
+            return found
+
+        return await self.database.run(unit)
+
+    async def sizes(self, study_instance_uid: str) -> tuple[int, int]:
+        """(instances, their bytes) of a study."""
+
+        async def unit(connection: asyncpg.Connection) -> tuple[int, int]:
+            row = await connection.fetchrow(
+                "SELECT number_of_instances, size_bytes FROM studies WHERE study_instance_uid = $1",
+                study_instance_uid,
+            )
+            return (row[0], row[1]) if row is not None else (0, 0)
+
+        return await self.database.run(unit)
+
+    async def add(self, store: str, copied: Sequence[tuple[Held, Copy]]) -> None:
+        """Note copies that were read back and found whole."""
+        rows = [
+            (
+                held.sop_instance_uid, held.digest, store, copy.stored.key, copy.form, copy.stored.size_bytes, copy.stored.digest,
+            )
+            for held, copy in copied
+        ]  # fmt: skip
+
+        async def unit(connection: asyncpg.Connection) -> None:
+            async with connection.transaction():
+                # One that was about to be removed under the same key is wanted again.
+                await connection.execute(
+                    "DELETE FROM copy_removals WHERE store = $1 AND key = ANY ($2::text[])",
+                    store, [row[3] for row in rows],
+                )  # fmt: skip
+                await connection.executemany(
+                    """INSERT INTO object_copies (sop_instance_uid, object_digest, store, key, form, stored_bytes, stored_digest,
+                        verified_at) VALUES ($1, $2, $3, $4, $5, $6, $7, now())
+                    ON CONFLICT (sop_instance_uid, object_digest, store) DO UPDATE SET key = excluded.key, form = excluded.form,
+                        stored_bytes = excluded.stored_bytes, stored_digest = excluded.stored_digest,
+                        verified_at = excluded.verified_at""",
+                    rows,
+                )
+
+        await self.database.run(unit)
+
+    async def forget(self, store: str, held: Sequence[Held]) -> list[str]:
+        """Take copies out of the book and into ``copy_removals``; their keys. Whoever asks has seen to it that others are left."""
+        return await self._forget(
+            """DELETE FROM object_copies c USING unnest($1::text[], $2::bytea[]) AS gone (uid, digest)
+            WHERE c.sop_instance_uid = gone.uid AND c.object_digest = gone.digest AND c.store = $3
+            RETURNING c.store, c.key""",
+            [one.sop_instance_uid for one in held], [one.digest for one in held], store,
+        )  # fmt: skip
+
+    async def forget_erased(self, objects: Sequence[tuple[str, bytes]]) -> list[str]:
+        """The same for objects (SOP Instance UID, digest) that were erased, in every store, unless they came again since."""
+        return await self._forget(
+            """DELETE FROM object_copies c USING unnest($1::text[], $2::bytea[]) AS gone (uid, digest)
+            WHERE c.sop_instance_uid = gone.uid AND c.object_digest = gone.digest AND NOT EXISTS (SELECT FROM instances i
+                WHERE i.sop_instance_uid = gone.uid AND i.digest = gone.digest)
+            RETURNING c.store, c.key""",
+            [uid for uid, _ in objects], [digest for _, digest in objects],
+        )  # fmt: skip
+
+    async def _forget(self, statement: str, *arguments: object) -> list[str]:
+        async def unit(connection: asyncpg.Connection) -> list[str]:
+            rows = await connection.fetch(
+                f"WITH gone AS ({statement}), noted AS (INSERT INTO copy_removals (store, key) SELECT store, key FROM gone "  # noqa: S608 - our words
+                "ON CONFLICT DO NOTHING) SELECT key FROM gone",
+                *arguments,
+            )
+            return [row[0] for row in rows]
+
+        return await self.database.run(unit)
+
+    async def removals(self, stores: Sequence[str], most: int) -> list[tuple[str, str]]:
+        """Some (store, key) that nothing refers to any more, the oldest first."""
+
+        async def unit(connection: asyncpg.Connection) -> list[tuple[str, str]]:
+            rows = await connection.fetch(
+                "SELECT store, key FROM copy_removals WHERE store = ANY ($1::text[]) ORDER BY since LIMIT $2",
+                list(stores), most,
+            )  # fmt: skip
+            return [(row[0], row[1]) for row in rows]
+
+        return await self.database.run(unit)
+
+    async def removed(self, store: str, keys: Sequence[str]) -> None:
+        await self._execute(
+            "DELETE FROM copy_removals WHERE store = $1 AND key = ANY ($2::text[])", store, list(keys)
+        )
+
+    async def damaged(self, store: str, held: Held) -> None:
+        """A copy that is not what was put there, or not there at all: it is none, from now on."""
+        await self.forget(store, [held])
+
+    async def take_offline(self, held: Sequence[Held], availability: Availability) -> list[str]:
+        """Let instances be elsewhere only; the keys of their objects, which may go now.
+
+        Those that have no copy, or were stored anew meanwhile, are left as they are.
+        """
+
+        async def unit(connection: asyncpg.Connection) -> list[str]:
+            async with connection.transaction():
+                await _lock_series(connection, [one.sop_instance_uid for one in held])
+                rows = await connection.fetch(
+                    """UPDATE instances i SET availability = $3 FROM unnest($1::text[], $2::text[]) AS gone (uid, key)
+                    WHERE i.sop_instance_uid = gone.uid AND i.object_key = gone.key AND EXISTS (SELECT FROM object_copies c
+                        WHERE c.sop_instance_uid = i.sop_instance_uid AND c.object_digest = i.digest)
+                    RETURNING i.object_key, i.series""",
+                    [one.sop_instance_uid for one in held], [one.key for one in held], availability,
+                )  # fmt: skip
+                await _raise_availability(connection, sorted({row[1] for row in rows}))
+                return [row[0] for row in rows]
+
+        return await self.database.run(unit, within_s=_WITHIN_S)
+
+    async def bring_online(self, held: Held, stored: StoredObject) -> str | None:
+        """Give an instance an object in the online store again; the key of the one that it has now.
+
+        held:    as it was looked up; if it was online then, its object is known to be lost or damaged
+        returns: None if the instance was deleted; another key than ``stored.key`` if somebody else was quicker
+        """
+        place = parse_key(stored.key)
+
+        async def unit(connection: asyncpg.Connection) -> str | None:
+            async with connection.transaction():
+                await _lock_series(connection, [held.sop_instance_uid])
+                row = await connection.fetchrow(
+                    "SELECT object_key, availability, digest FROM instances WHERE sop_instance_uid = $1 FOR UPDATE",
+                    held.sop_instance_uid,
+                )
+                if row is None or row[2] != held.digest:
+                    return None
+                key: str = row[0]
+                if row[1] == "ONLINE" and not (held.online and key == held.key):
+                    return key
+                series = await connection.fetchval(
+                    """UPDATE instances SET object_key = $2, slot = $3, batch = $4, data_offset = $5, availability = 'ONLINE'
+                    WHERE sop_instance_uid = $1 RETURNING series""",
+                    held.sop_instance_uid, stored.key, place.slot, place.batch, stored.data_offset,
+                )  # fmt: skip
+                await _raise_availability(connection, [series])
+                return stored.key
+
+        return await self.database.run(unit, urgent=True)
+
+    async def _execute(self, statement: str, *arguments: object) -> None:
+        async def unit(connection: asyncpg.Connection) -> None:
+            await connection.execute(statement, *arguments)
+
+        await self.database.run(unit)
+
+
+async def _lock_series(connection: asyncpg.Connection, sop_instance_uids: Sequence[str]) -> None:
+    """In the order of ``index_batch.sql``: series, then instances, then studies."""
+    await connection.execute(
+        "SELECT FROM series WHERE id = ANY (SELECT DISTINCT series FROM instances WHERE sop_instance_uid = ANY ($1::text[])) "
+        "ORDER BY id FOR UPDATE",
+        list(sop_instance_uids),
+    )
+
+
+async def _raise_availability(connection: asyncpg.Connection, series: Sequence[int]) -> None:
+    """Of series and their studies: that of the slowest instance."""
+    await connection.execute(
+        """UPDATE series e SET availability = d.slowest
+        FROM (SELECT series, (array_agg(availability ORDER BY availability_rank(availability) DESC))[1] AS slowest
+            FROM instances WHERE series = ANY ($1::bigint[]) GROUP BY series) d
+        WHERE e.id = d.series AND e.availability <> d.slowest""",
+        list(series),
+    )
+    await connection.execute(
+        "SELECT FROM studies WHERE id = ANY (SELECT study FROM series WHERE id = ANY ($1::bigint[])) ORDER BY id FOR UPDATE",
+        list(series),
+    )
+    await connection.execute(
+        """UPDATE studies s SET availability = d.slowest
+        FROM (SELECT study, (array_agg(availability ORDER BY availability_rank(availability) DESC))[1] AS slowest
+            FROM series WHERE study = ANY (SELECT study FROM series WHERE id = ANY ($1::bigint[])) GROUP BY study) d
+        WHERE s.id = d.study AND s.availability <> d.slowest""",
+        list(series),
+    )
+
+
+def _held(row: asyncpg.Record) -> Held:
+    copies = {
+        store: Copy(form, StoredCopy(key, size_bytes, digest))
+        for store, form, key, size_bytes, digest in row[9] or ()
+    }
+    return Held(*(*row[:9], copies))

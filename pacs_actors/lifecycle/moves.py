@@ -1,0 +1,201 @@
+"""Work on studies between tiers, as rows that survive a crash: all SQL on ``tier_moves``.
+
+Every method is one unit of work on ``Database`` and raises Unavailable when PostgreSQL is away or too slow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final, Literal
+
+import asyncpg
+from msgspec import Struct
+
+from pacs_actors.database import Database
+from pacs_actors.lifecycle.copies import Form
+
+ONLINE: Final = "online"
+State = Literal["waiting", "running", "done", "failed", "cancelled"]
+OPEN: Final[tuple[State, ...]] = ("waiting", "running")
+
+RECALL_PRIORITY: Final = 10
+PREFETCH_PRIORITY: Final = 50
+POLICY_PRIORITY: Final = 100
+
+
+class Order(Struct, frozen=True):
+    """What to do with a study's objects.
+
+    from_store, to_store: ``online``, the name of a store, or nothing. With both it moves; with ``to_store`` only it copies, or
+                          recalls; with ``from_store`` only it removes what is elsewhere too
+    form:                 how copies are compressed in ``to_store``
+    why:                  a policy's name, or what asked for it
+    """
+
+    study_instance_uid: str
+    from_store: str
+    to_store: str
+    why: str
+    form: Form = "plain"
+    asked_by: str = ""
+    priority: int = POLICY_PRIORITY
+
+
+class Move(Struct, frozen=True):
+    """An order, and how far it is. instances, size_bytes: of the study; done, done_bytes: of them are settled"""
+
+    id: int
+    study_instance_uid: str
+    from_store: str
+    to_store: str
+    form: Form
+    why: str
+    asked_by: str
+    priority: int
+    state: State
+    asked_at: datetime
+    begun_at: datetime | None
+    ended_at: datetime | None
+    attempts: int
+    instances: int
+    done: int
+    size_bytes: int
+    done_bytes: int
+    problem: str
+
+
+_COLUMNS: Final = ", ".join(f"m.{name}" for name in Move.__struct_fields__)
+
+
+class Moves:
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    async def order(self, orders: Sequence[Order]) -> int:
+        """Write orders down; how many are new. One that waits already gets the more urgent of both priorities."""
+        if not orders:
+            return 0
+
+        async def unit(connection: asyncpg.Connection) -> int:
+            return await write_orders(connection, orders)
+
+        return await self.database.run(unit)
+
+    async def take(self, stores: Sequence[str], lease_s: float) -> Move | None:
+        """The most urgent one that is due, for this worker alone until its lease runs out.
+
+        stores: the names of those that this node has; what needs others is left to other nodes
+        """
+
+        async def unit(connection: asyncpg.Connection) -> Move | None:
+            row = await connection.fetchrow(
+                f"""UPDATE tier_moves m SET state = 'running', leased_until = now() + make_interval(secs => $2),
+                    begun_at = coalesce(m.begun_at, now()), attempts = m.attempts + 1
+                FROM (SELECT id FROM tier_moves WHERE state IN ('waiting', 'running') AND due_at <= now()
+                    AND leased_until <= now() AND (from_store = '' OR from_store = ANY ($1::text[]))
+                    AND (to_store = '' OR to_store = ANY ($1::text[]))
+                    ORDER BY priority, due_at, id LIMIT 1 FOR UPDATE SKIP LOCKED) due
+                WHERE m.id = due.id RETURNING {_COLUMNS}""",  # noqa: S608 - our words
+                [*stores, ONLINE], lease_s,
+            )  # fmt: skip
+            return Move(*row) if row is not None else None
+
+        return await self.database.run(unit)
+
+    async def progress(
+        self, move: Move, lease_s: float, *, of: tuple[int, int], done: tuple[int, int]
+    ) -> bool:
+        """Keep it, and tell how far it is, in (instances, bytes). False: somebody has cancelled it."""
+
+        async def unit(connection: asyncpg.Connection) -> bool:
+            kept = await connection.fetchval(
+                """UPDATE tier_moves SET leased_until = now() + make_interval(secs => $2), instances = $3, size_bytes = $4,
+                    done = $5, done_bytes = $6 WHERE id = $1 AND state = 'running' RETURNING true""",
+                move.id, lease_s, *of, *done,
+            )  # fmt: skip
+            return kept is not None
+
+        return await self.database.run(unit)
+
+    async def put_off(self, move: Move, wait_s: float, problem: str) -> None:
+        await self._execute(
+            """UPDATE tier_moves SET state = 'waiting', due_at = now() + make_interval(secs => $2), leased_until = '-infinity',
+                problem = $3 WHERE id = $1 AND state = 'running'""",
+            move.id, wait_s, problem[:500],
+        )  # fmt: skip
+
+    async def end(self, move: Move, state: Literal["done", "failed"], problem: str = "") -> None:
+        await self._execute(
+            "UPDATE tier_moves SET state = $2, ended_at = now(), problem = $3 WHERE id = $1 AND state = 'running'",
+            move.id, state, problem[:500],
+        )  # fmt: skip
+
+    async def cancel(self, number: int) -> Move | None:
+        """None if there is none that is under way. Whoever works at it notices at its next step."""
+
+        async def unit(connection: asyncpg.Connection) -> Move | None:
+            row = await connection.fetchrow(
+                f"UPDATE tier_moves m SET state = 'cancelled', ended_at = now() "  # noqa: S608 - our words
+                f"WHERE id = $1 AND state IN ('waiting', 'running') RETURNING {_COLUMNS}",
+                number,
+            )
+            return Move(*row) if row is not None else None
+
+        return await self.database.run(unit)
+
+    async def listed(
+        self, states: Sequence[str], *, before: int | None, most: int, study: str | None = None
+    ) -> list[Move]:
+        """The newest in these states. before: a number to go on behind; study: of one only"""
+
+        async def unit(connection: asyncpg.Connection) -> list[Move]:
+            rows = await connection.fetch(
+                f"SELECT {_COLUMNS} FROM tier_moves m WHERE state = ANY ($1::text[]) "  # noqa: S608 - our words
+                "AND ($2::bigint IS NULL OR id < $2) AND ($3::text IS NULL OR study_instance_uid = $3) "
+                "ORDER BY id DESC LIMIT $4",
+                list(states), before, study, most,
+            )  # fmt: skip
+            return [Move(*row) for row in rows]
+
+        return await self.database.run(unit)
+
+    async def counts(self) -> dict[str, int]:
+        """State -> how many; of those that ended, in the last day."""
+
+        async def unit(connection: asyncpg.Connection) -> dict[str, int]:
+            rows = await connection.fetch(
+                "SELECT state, count(*) FROM tier_moves WHERE state IN ('waiting', 'running') "
+                "OR ended_at > now() - interval '1 day' GROUP BY state"
+            )
+            return {row[0]: row[1] for row in rows}
+
+        return await self.database.run(unit)
+
+    async def tidy(self, keep_days: int) -> None:
+        """Forget what ended long ago."""
+        await self._execute(
+            "DELETE FROM tier_moves WHERE id = ANY (SELECT id FROM tier_moves "
+            "WHERE ended_at < now() - make_interval(days => $1) LIMIT 10000)",
+            keep_days,
+        )
+
+    async def _execute(self, statement: str, *arguments: object) -> None:
+        async def unit(connection: asyncpg.Connection) -> None:
+            await connection.execute(statement, *arguments)
+
+        await self.database.run(unit)
+
+
+async def write_orders(connection: asyncpg.Connection, orders: Sequence[Order]) -> int:
+    rows = await connection.fetch(
+        """INSERT INTO tier_moves AS m (study_instance_uid, from_store, to_store, why, form, asked_by, priority)
+        SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::smallint[])
+        ON CONFLICT (study_instance_uid, from_store, to_store) WHERE state IN ('waiting', 'running')
+            DO UPDATE SET priority = least(m.priority, excluded.priority), due_at = least(m.due_at, now())
+        RETURNING xmax = 0""",
+        [one.study_instance_uid for one in orders], [one.from_store for one in orders], [one.to_store for one in orders],
+        [one.why for one in orders], [one.form for one in orders], [one.asked_by for one in orders],
+        [one.priority for one in orders],
+    )  # fmt: skip
+    return sum(row[0] for row in rows)
