@@ -196,7 +196,7 @@ class Copies:
 
         async def unit(connection: asyncpg.Connection) -> list[str]:
             async with connection.transaction():
-                await _lock_series(connection, [one.sop_instance_uid for one in held])
+                await lock_series(connection, [one.sop_instance_uid for one in held])
                 rows = await connection.fetch(
                     """UPDATE instances i SET availability = $3 FROM unnest($1::text[], $2::text[]) AS gone (uid, key)
                     WHERE i.sop_instance_uid = gone.uid AND i.object_key = gone.key AND EXISTS (SELECT FROM object_copies c
@@ -204,7 +204,7 @@ class Copies:
                     RETURNING i.object_key, i.series""",
                     [one.sop_instance_uid for one in held], [one.key for one in held], availability,
                 )  # fmt: skip
-                await _raise_availability(connection, sorted({row[1] for row in rows}))
+                await raise_availability(connection, sorted({row[1] for row in rows}))
                 return [row[0] for row in rows]
 
         return await self.database.run(unit, within_s=_WITHIN_S)
@@ -219,7 +219,7 @@ class Copies:
 
         async def unit(connection: asyncpg.Connection) -> str | None:
             async with connection.transaction():
-                await _lock_series(connection, [held.sop_instance_uid])
+                await lock_series(connection, [held.sop_instance_uid])
                 row = await connection.fetchrow(
                     "SELECT object_key, availability, digest FROM instances WHERE sop_instance_uid = $1 FOR UPDATE",
                     held.sop_instance_uid,
@@ -234,7 +234,7 @@ class Copies:
                     WHERE sop_instance_uid = $1 RETURNING series""",
                     held.sop_instance_uid, stored.key, place.slot, place.batch, stored.data_offset,
                 )  # fmt: skip
-                await _raise_availability(connection, [series])
+                await raise_availability(connection, [series])
                 return stored.key
 
         return await self.database.run(unit, urgent=True)
@@ -246,7 +246,7 @@ class Copies:
         await self.database.run(unit)
 
 
-async def _lock_series(connection: asyncpg.Connection, sop_instance_uids: Sequence[str]) -> None:
+async def lock_series(connection: asyncpg.Connection, sop_instance_uids: Sequence[str]) -> None:
     """In the order of ``index_batch.sql``: series, then instances, then studies."""
     await connection.execute(
         "SELECT FROM series WHERE id = ANY (SELECT DISTINCT series FROM instances WHERE sop_instance_uid = ANY ($1::text[])) "
@@ -255,7 +255,7 @@ async def _lock_series(connection: asyncpg.Connection, sop_instance_uids: Sequen
     )
 
 
-async def _raise_availability(connection: asyncpg.Connection, series: Sequence[int]) -> None:
+async def raise_availability(connection: asyncpg.Connection, series: Sequence[int]) -> None:
     """Of series and their studies: that of the slowest instance."""
     await connection.execute(
         """UPDATE series e SET availability = d.slowest
