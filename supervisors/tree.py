@@ -14,7 +14,7 @@
     ├── commitment agent
     └── deletion keeper
 
-Images are accepted before PostgreSQL answers. Draining goes with the flow: listeners, writers, responders, indexer, auditor, web.
+Images are accepted before PostgreSQL answers. Draining goes with the flow: listeners, web, writers, responders, indexer, auditor.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ from web.app import create_app
 from web.authenticator import PeopleAuthenticator
 from web.context import WebContext
 from web.live import LiveFanOut
-from web.server import Server
+from web.server import Server, Shutdown
 from web.topics import topics
 
 _WRITERS_PER_THREAD = (
@@ -85,6 +85,7 @@ _WRITERS_PER_THREAD = (
 _SEND_BUFFERS = 16
 _SPARE_INDEX_PLACES = 2 * MOST_WAITING  # a recovery reader that crashed leaves what it has handed on
 _RETRY_S = 0.1
+_LAST_S = 3.0
 _MIGRATE_WITHIN_S = 600.0
 
 
@@ -145,7 +146,7 @@ class WorkerTree:
         self.ingest: Mailbox[IngestMessage] = Mailbox("ingest", 64)
         self.index: Mailbox[IndexMessage] = Mailbox("index", backlog + _SPARE_INDEX_PLACES)
         self.queries: Mailbox[FindMatches] = Mailbox("queries", 256)
-        self.web_ends = trio.Event()
+        self.web_ends = Shutdown()
 
         catalogue = Catalogue(database, custom=custom)
         ledger = Ledger(database)
@@ -281,6 +282,9 @@ class WorkerTree:
                 listener.drain()
             while any(listener.associations for listener in self.listeners):
                 await trio.sleep(0.01)
+            # Before the mailboxes that uploads under way still need; some time is left for what those hold.
+            self.web_ends.set(max(0.0, grace.deadline - trio.current_time() - _reserve_s(self.settings)))
+            await _until_drained(self.edge.children[-1])
             await self.auditing.audit.stopped(self.orders.slot)
             for mailbox, child in (
                 (self.ingest, self.writers),
@@ -289,8 +293,6 @@ class WorkerTree:
             ):
                 mailbox.close()
                 await _until_drained(child)
-            self.web_ends.set()
-            await _until_drained(self.edge.children[-1])
             await self.people.tell_throttled(all_of_them=True)
             self.auditing.mailbox.close()  # the last: whoever was served until now is in the audit
             await _until_drained(self.auditor)
@@ -302,6 +304,11 @@ class WorkerTree:
             self.auditing.give_up()
         self.drained = True
         everything.cancel()
+
+
+def _reserve_s(settings: Settings) -> float:
+    """Of a drain, for what comes after the last request: index and audit."""
+    return min(_LAST_S, settings.server.grace_s / 4)
 
 
 async def _patiently(call: Callable[[], Awaitable[T]]) -> T:

@@ -53,6 +53,10 @@ class Connection:
         """Close at once. Whoever sends or receives on it wakes up."""
         self._wire.abort()
 
+    def hurry(self, write_deadline_s: float) -> None:
+        """From now on a peer that reads nothing for so long is closed, if it was not sooner already."""
+        self._wire.hurry(write_deadline_s)
+
     async def _speak(self, protocol: str) -> None:
         async with TaskGroup() as tasks:
             speaker: _Speaker = (

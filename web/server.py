@@ -1,4 +1,6 @@
-"""The web server of one worker: accepts from the listening socket that all inherit, and ends within 2 s.
+"""The web server of one worker: accepts from the listening socket that all inherit, and ends when it is told to.
+
+Requests under way are given the time that ``Shutdown`` allows, as long as their clients go on reading.
 
 hypercorn's ``serve`` would do, but for two things: it cannot close a client that stopped reading, and it
 has no cap on connections. So this is its accept loop again, around ``Connection``.
@@ -24,7 +26,25 @@ from web.serving.tls_wire import TlsWire
 from web.serving.wire import Wire
 from web.tls import Certificate
 
-GRACE_S: Final = 1.2
+STUCK_S: Final = 5.0
+"""While the server drains, a client that reads nothing for so long is closed."""
+_GRACE_S: Final = 1.2
+
+
+class Shutdown:
+    """deadline: when the last request is closed, on Trio's clock; known once it is set"""
+
+    def __init__(self) -> None:
+        self._asked = trio.Event()
+        self.deadline = float("inf")
+
+    def set(self, within_s: float = _GRACE_S) -> None:
+        """Drain; requests under way have so long."""
+        self.deadline = min(self.deadline, trio.current_time() + within_s)
+        self._asked.set()
+
+    async def wait(self) -> None:
+        await self._asked.wait()
 
 
 def http_settings() -> Config:
@@ -48,7 +68,7 @@ class Server:
     """
 
     def __init__(
-        self, app: WebApp, listening: socket.socket | int, settings: WebSettings, shutdown: trio.Event
+        self, app: WebApp, listening: socket.socket | int, settings: WebSettings, shutdown: Shutdown
     ) -> None:
         self._app, self._settings, self._shutdown = app, settings, shutdown
         self._fd = listening if isinstance(listening, int) else listening.fileno()
@@ -116,7 +136,9 @@ class Server:
     async def _drain(self) -> None:
         self._app.live.close()
         await self._context.terminated.set()  # connections without a request close
-        with trio.move_on_after(GRACE_S):
+        for connection in self._open:
+            connection.hurry(STUCK_S)
+        with trio.move_on_at(self._shutdown.deadline):
             while self._open:
                 self._left = trio.Event()
                 await self._left.wait()
@@ -127,8 +149,8 @@ async def serve(
     listening: socket.socket | int,
     settings: WebSettings,
     *,
-    shutdown: trio.Event,
+    shutdown: Shutdown,
     task_status: Ready = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve ``app`` until ``shutdown`` is set, then for at most 2 s."""
+    """Serve ``app`` until ``shutdown`` is set, then as long as it allows."""
     await Server(app, listening, settings, shutdown).run(task_status=task_status)

@@ -22,7 +22,7 @@ from tests.fakes.people import ADMINISTRATOR, FixedAuthenticator
 from web.api.status import status_routes
 from web.app import WebApp, create_app
 from web.http.routes import Route
-from web.server import serve
+from web.server import Shutdown, serve
 
 NOTHING_BUILT = Path(__file__).parent / "nothing-built"
 
@@ -31,7 +31,7 @@ class Site(NamedTuple):
     port: int
     source: FakeStatus
     app: WebApp
-    shutdown: trio.Event
+    shutdown: Shutdown
     people: FixedAuthenticator
 
     @asynccontextmanager
@@ -97,7 +97,7 @@ async def site(
     source = source or FakeStatus()
     facts: dict[str, object] = {"live_interval_s": 0.02, "write_deadline_s": 5.0}
     chosen = msgspec.convert(facts | settings, WebSettings)
-    people, shutdown = FixedAuthenticator(strangers), trio.Event()
+    people, shutdown = FixedAuthenticator(strangers), Shutdown()
     app = create_app(
         source, chosen, people, api=[*status_routes(source), *routes], bare=bare, static=static,
         live=fake_live(source, chosen),

@@ -21,7 +21,7 @@ from web.assets import load
 from web.http.answer import Answer, json_answer, problem_answer
 from web.http.request import Request
 from web.http.routes import Access, Route
-from web.server import serve
+from web.server import Shutdown, serve
 
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 LIVE = "document.body.dataset.link === 'live' && !!document.querySelector('.card')"
@@ -121,7 +121,7 @@ async def test_a_lost_connection_is_shown_and_comes_back(tmp_path):
 
         url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
         async with trio.open_nursery() as nursery:
-            first, second = trio.Event(), trio.Event()
+            first, second = Shutdown(), Shutdown()
 
             await nursery.start(life, first)
             async with browse(url, tmp_path) as page:

@@ -20,9 +20,10 @@ from tests.fakes.live import fake_live
 from tests.fakes.node_status import FakeStatus, association
 from tests.fakes.people import ADMINISTRATOR, FixedAuthenticator
 from tests.web.serving import Answer, next_message, site
+from web import server as server_module
 from web.app import WebApp, create_app
 from web.connection import Connection
-from web.server import http_settings, serve
+from web.server import Shutdown, http_settings, serve
 from web.serving.http1 import Http1
 from web.serving.wire import Wire
 
@@ -134,6 +135,36 @@ async def test_shutdown_takes_two_seconds_even_with_a_stuck_client(watches):
     await trio.aclose_forcefully(stuck)
 
 
+async def test_a_slow_download_has_the_time_that_is_left_and_a_stuck_one_has_not(monkeypatch):
+    """The slow one goes on for longer than the stuck one is given, which has read nothing since the beginning."""
+    monkeypatch.setattr(server_module, "STUCK_S", 0.3)
+    size, ended = 6 << 20, []
+
+    async def big(scope, receive, send):
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            for left in range(size >> 18, 0, -1):
+                await send({"type": "http.response.body", "body": bytes(1 << 18), "more_body": left > 1})
+        finally:
+            ended.append(scope["query_string"])
+
+    async with site(bare={"/big": big}, write_deadline_s=60) as here:
+        slow, stuck = await here.connect(receive_buffer=4096), await here.connect(receive_buffer=4096)
+        for stream, name in ((slow, b"slow"), (stuck, b"stuck")):
+            await stream.send_all(b"GET /big?%s HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" % name)
+        received = len(await slow.receive_some(65536))
+        here.shutdown.set(within_s=60)
+        with trio.fail_after(30):
+            while not ended:
+                received += len(await slow.receive_some(16384))
+                await trio.sleep(0.01)
+            assert ended == [b"stuck"] and received < size
+            async for data in slow:
+                received += len(data)
+        assert received > size, "with its head and the lengths of its chunks"
+        await trio.aclose_forcefully(stuck)
+
+
 async def test_a_request_under_way_is_answered_during_shutdown():
     asked, answer_now = trio.Event(), trio.Event()
 
@@ -175,7 +206,7 @@ async def test_cancelling_the_server_ends_it_at_once_with_a_stuck_client():
         async with trio.open_nursery() as nursery:
 
             async def run(task_status):
-                await serve(app, listening, settings, shutdown=trio.Event(), task_status=task_status)
+                await serve(app, listening, settings, shutdown=Shutdown(), task_status=task_status)
 
             await nursery.start(run)
             stream = await trio.open_tcp_stream("127.0.0.1", listening.getsockname()[1])
@@ -192,7 +223,7 @@ async def test_the_inherited_socket_stays_open_for_the_other_workers():
     settings = msgspec.convert({"live_interval_s": 0.02}, WebSettings)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         for _ in range(2):  # a worker, then the one that takes its place
-            shutdown = trio.Event()
+            shutdown = Shutdown()
             async with trio.open_nursery() as nursery:
 
                 async def run(task_status, shutdown=shutdown):
@@ -210,7 +241,7 @@ async def test_the_inherited_socket_stays_open_for_the_other_workers():
 async def test_several_servers_accept_from_one_socket():
     settings = WebSettings()
     sources = [FakeStatus(), FakeStatus()]
-    shutdown = trio.Event()
+    shutdown = Shutdown()
     with socket.create_server(("127.0.0.1", 0)) as listening:
         async with trio.open_nursery() as nursery:
             for source in sources:

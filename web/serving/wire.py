@@ -38,6 +38,7 @@ class Wire:
         sock.setblocking(False)
         self._sock, self.write_deadline_s = sock, write_deadline_s
         self._sending = trio.Lock()
+        self._waiting: trio.CancelScope | None = None  # of the send that the peer keeps waiting
         self.closed = False
         # A peer that has vanished acknowledges nothing, yet small writes fit the kernel's buffer for long.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(write_deadline_s * 1000))
@@ -46,6 +47,13 @@ class Wire:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
         self.client: tuple[str, int] | None = parse_socket_addr(sock.family, sock.getpeername())
         self.server: tuple[str, int] | None = parse_socket_addr(sock.family, sock.getsockname())
+
+    def hurry(self, write_deadline_s: float) -> None:
+        """From now on the peer may read nothing for so long only; a send that waits already included."""
+        self.write_deadline_s = min(self.write_deadline_s, write_deadline_s)
+        if self._waiting is not None:
+            latest = trio.current_time() + self.write_deadline_s
+            self._waiting.deadline = min(self._waiting.deadline, latest)
 
     async def receive(self, most_bytes: int = RECEIVE_BYTES) -> bytes:
         """What has come; b"" when the peer has ended, or the wire is closed."""
@@ -159,7 +167,11 @@ class Wire:
 
     async def _writable(self, scope: trio.CancelScope) -> None:
         scope.deadline = trio.current_time() + self.write_deadline_s
-        await trio.lowlevel.wait_writable(self._sock)
+        self._waiting = scope
+        try:
+            await trio.lowlevel.wait_writable(self._sock)
+        finally:
+            self._waiting = None
 
 
 def _behind(pieces: list[memoryview], sent: int) -> list[memoryview]:
