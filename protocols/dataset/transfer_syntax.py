@@ -11,7 +11,8 @@ from struct import Struct as Layout
 from typing import Final
 
 from msgspec import Struct
-from pydicom._dicom_dict import DicomDictionary
+
+from protocols.dataset.dictionaries import DicomDictionary
 
 IMPLICIT_VR_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2"
 EXPLICIT_VR_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2.1"

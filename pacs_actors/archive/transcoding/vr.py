@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from msgspec import Struct
-from pydicom._dicom_dict import DicomDictionary, RepeatersDictionary
-from pydicom._private_dict import private_dictionaries
 
+from protocols.dataset.dictionaries import DicomDictionary, RepeatersDictionary, private_dictionaries
 from protocols.dataset.transfer_syntax import VRS
 
 PIXEL_DATA: Final = 0x7FE00010
@@ -64,7 +63,7 @@ def _choose(tag: int, vr: str, facts: Facts) -> str:
 def _private(group: int, element: int, facts: Facts) -> str:
     if 0x10 <= element <= 0xFF:
         return "LO"
-    known = private_dictionaries.get(facts.creators.get((group, element >> 8), ""))
+    known = private_dictionaries().get(facts.creators.get((group, element >> 8), ""))
     entry = known.get(f"{group:04X}xx{element & 0xFF:02X}") if known else None
     vr = str(entry[0]) if entry is not None else "UN"
     return vr if vr in VRS else "UN"
