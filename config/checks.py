@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from config.scope import NodeScope
 from config.settings import NodeSettings, Settings
+from config.stores import problems as store_problems
 from protocols.errors import ConfigError
 
 RIGHTS: Final = ("store", "find", "move", "get", "commit")
@@ -43,6 +44,7 @@ def problems(settings: Settings) -> Iterator[str]:
             at = f"index.custom_attributes[{number}]"
             yield f"{at}: expected a keyword or 8 hexadecimal digits, not {attribute!r}"
     yield from _nodes(settings)
+    yield from store_problems(settings.stores)
 
 
 def warnings(settings: Settings) -> Iterator[str]:

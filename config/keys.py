@@ -10,8 +10,11 @@ import msgspec
 from msgspec import Struct
 
 from config.settings import NodeSettings, Settings
+from config.stores import LifecycleStoreSettings
 
-SECRETS: Final = frozenset({"database.url", "database.owner_url", "people.oidc_client_secret"})
+SECRETS: Final = frozenset(
+    {"database.url", "database.owner_url", "people.oidc_client_secret", "stores.secret_key"}
+)
 """Keys whose value is never shown."""
 
 
@@ -19,7 +22,7 @@ class Key(Struct, frozen=True):
     """One setting.
 
     kind:      what a person types: "integer, 0 to 65535", "text", "list of text" …
-    required:  without default (only in ``[[nodes]]``)
+    required:  without default (only in ``[[nodes]]`` and ``[stores.NAME]``)
     """
 
     section: str
@@ -49,11 +52,11 @@ class Key(Struct, frozen=True):
 
 @cache
 def sections() -> dict[str, tuple[Key, ...]]:
-    """Section name -> its keys, in the order of ``settings.py``; without ``nodes``: see ``node_keys``."""
+    """Section name -> its keys, in the order of ``settings.py``; without ``nodes`` and ``stores``: see ``node_keys``."""
     return {
         section.name: _keys(section.name, section.type)
         for section in msgspec.structs.fields(Settings)
-        if section.name != "nodes"
+        if section.name not in ("nodes", "stores")
     }
 
 
@@ -69,9 +72,16 @@ def node_keys() -> dict[str, Key]:
     return {key.name: key for key in _keys("nodes", NodeSettings)}
 
 
+@cache
+def store_keys() -> dict[str, Key]:
+    """Name -> key of one ``[stores.NAME]`` table."""
+    return {key.name: key for key in _keys("stores", LifecycleStoreSettings)}
+
+
 def section_description(section: str) -> str:
     """First line of the section's docstring, "" if it has none of its own."""
-    kind = NodeSettings if section == "nodes" else type(getattr(Settings(), section))
+    named: dict[str, type[Struct]] = {"nodes": NodeSettings, "stores": LifecycleStoreSettings}
+    kind = named.get(section) or type(getattr(Settings(), section))
     written = kind.__dict__.get("__doc__") or ""
     return "" if written.startswith(kind.__name__) else written.partition("\n")[0]
 

@@ -17,18 +17,20 @@ from msgspec import Struct
 
 from config import checks
 from config.decode import from_text, from_toml, refuse
-from config.keys import Key, keys, node_keys, sections
+from config.keys import Key, keys, node_keys, sections, store_keys
 from config.settings import NodeSettings, Settings
+from config.stores import LifecycleStoreSettings
 from protocols.errors import ConfigError
 
 DEFAULT_FILE: Final = "pacs.toml"
 MAX_FILE_BYTES: Final = 1024 * 1024
 _PREFIX: Final = "PACS_"
 _FROM_FILE: Final = "_FILE"
+_STORES: Final = "PACS_STORES__"
 
 
 class Loaded(Struct, frozen=True):
-    """Settings, and who wrote each: key path or "nodes[0]" -> "default", a file, a variable or a flag."""
+    """Settings, and who wrote each: key path, "nodes[0]" or "stores.NAME" -> "default", a file, a variable or a flag."""
 
     settings: Settings
     origins: dict[str, str]
@@ -42,6 +44,8 @@ class _Draft:
         self.nodes: dict[str, NodeSettings] = {}
         self.origins: dict[str, str] = {}
         self.node_origins: dict[str, str] = {}
+        self.stores: dict[str, dict[str, Any]] = {}
+        self.store_origins: dict[str, dict[str, None]] = {}
 
     def put(self, key: Key, value: Any, source: str) -> None:
         self.values[key.path], self.origins[key.path] = value, source
@@ -52,6 +56,10 @@ class _Draft:
             refuse(f"{at}.ae_title", f"{node.ae_title!r} is already another node", source)
         self.nodes[node.ae_title], self.node_origins[node.ae_title] = node, source
 
+    def put_store_value(self, name: str, key: Key, value: Any, source: str) -> None:
+        self.stores.setdefault(name, {})[key.name] = value
+        self.store_origins.setdefault(name, {})[source] = None
+
     def finish(self) -> Loaded:
         made = {
             name: type(getattr(Settings(), name))(
@@ -61,7 +69,12 @@ class _Draft:
         }
         origins = {path: self.origins.get(path, "default") for path in keys()}
         origins |= {f"nodes[{number}]": self.node_origins[title] for number, title in enumerate(self.nodes)}
-        settings = Settings(nodes=tuple(self.nodes.values()), **made)
+        origins |= {f"stores.{name}": ", ".join(sources) for name, sources in self.store_origins.items()}
+        for name, values in self.stores.items():
+            if "kind" not in values:
+                refuse(f"stores.{name}.kind", "is required", origins[f"stores.{name}"])
+        stores = {name: LifecycleStoreSettings(**values) for name, values in self.stores.items()}
+        settings = Settings(nodes=tuple(self.nodes.values()), stores=stores, **made)
         for problem in checks.problems(settings):
             raise ConfigError(problem + _written_in(problem, origins))
         return Loaded(settings, origins)
@@ -144,8 +157,10 @@ def _read_toml(file: Path, draft: _Draft) -> None:
     for name, table in document.items():
         if name == "nodes":
             _read_node_tables(table, draft, source)
+        elif name == "stores":
+            _read_store_tables(table, draft, source)
         elif name not in sections():
-            _unknown(name, [*sections(), "nodes"], source)
+            _unknown(name, [*sections(), "nodes", "stores"], source)
         elif not isinstance(table, dict):
             refuse(name, f"expected a table: [{name}]", source)
         else:
@@ -171,11 +186,44 @@ def _read_node_tables(tables: object, draft: _Draft, source: str) -> None:
         draft.put_node(at, NodeSettings(**values), source)
 
 
+def _read_store_tables(tables: object, draft: _Draft, source: str) -> None:
+    if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()):
+        refuse("stores", "expected tables: [stores.NAME]", source)
+    for name, table in tables.items():
+        at = f"stores.{name}"
+        for key_name, value in table.items():
+            path = f"{at}.{key_name}"
+            key = store_keys().get(key_name) or _unknown(
+                path, [f"{at}.{key}" for key in store_keys()], source
+            )
+            draft.put_store_value(name, key, from_toml(key, path, value, source), source)
+
+
+def _read_store_variable(variable: str, text: str, environ: Mapping[str, str], draft: _Draft) -> None:
+    """``PACS_STORES__NAME__KEY``, or the same with ``_FILE``."""
+    written_name, _, written_key = variable.removeprefix(_STORES).partition("__")
+    name, key_name = written_name.lower().replace("_", "-"), written_key.lower()
+    key, written = store_keys().get(key_name), text
+    if key is None and key_name.endswith(_FROM_FILE.lower()):
+        key = store_keys().get(key_name.removesuffix(_FROM_FILE.lower()))
+        if key is not None:
+            if variable.removesuffix(_FROM_FILE) in environ:
+                refuse(f"stores.{name}.{key.name}", "is given twice", variable)
+            written = _secret(key, text, variable)
+    if key is None or not name:
+        known = [f"{_STORES}{written_name}__{key.upper()}" for key in store_keys()]
+        key = _unknown(variable, known, "environment")
+    draft.put_store_value(name, key, from_text(key, f"stores.{name}.{key.name}", written, variable), variable)
+
+
 def _read_environment(environ: Mapping[str, str], draft: _Draft) -> None:
     by_variable = {key.environment: key for key in keys().values()}
     for variable, text in sorted(environ.items()):
         # One underscore alone is not ours: Kubernetes sets PACS_PORT and the like for a service named "pacs".
         if not variable.startswith(_PREFIX) or "__" not in variable:
+            continue
+        if variable.startswith(_STORES):
+            _read_store_variable(variable, text, environ, draft)
             continue
         key, written = by_variable.get(variable), text
         if key is None and variable.endswith(_FROM_FILE):
@@ -220,6 +268,6 @@ def _unknown(path: str, known: Iterable[str], source: str) -> Any:
 
 def _written_in(problem: str, origins: Mapping[str, str]) -> str:
     """Where the keys that a sentence mentions were written, for rules between settings."""
-    mentioned = re.findall(r"nodes\[\d+\]|[a-z]+\.[a-z_]+", problem)
+    mentioned = re.findall(r"nodes\[\d+\]|stores\.[^.:\s]+|[a-z]+\.[a-z_]+", problem)
     places = dict.fromkeys(origins[path] for path in mentioned if origins.get(path, "default") != "default")
     return f" ({', '.join(places)})" if places else ""

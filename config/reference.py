@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from msgspec import Struct, structs
 
-from config.keys import SECRETS, Key, node_keys, section_description, sections
+from config.keys import SECRETS, Key, node_keys, section_description, sections, store_keys
 from config.scope import NodeScope, ScopeRule
 
 FOLDER: Final = Path(__file__).resolve().parent
@@ -32,6 +32,16 @@ _EXAMPLES: Final = {  # of what has no default
     "people.oidc_client_id": "pacs",
     "people.oidc_client_secret": "…",
     "people.oidc_ca": "/etc/pacs/oidc-ca.pem",
+    "stores.kind": "s3",
+    "stores.endpoint": "https://s3.example",
+    "stores.bucket": "pacs-copies",
+    "stores.access_key": "…",
+    "stores.secret_key": "…",
+    "stores.ca": "/etc/pacs/s3-ca.pem",
+    "stores.storage_class": "STANDARD_IA",
+    "stores.encryption": "aws:kms",
+    "stores.kms_key": "alias/pacs",
+    "stores.path": "/mnt/second-disk/pacs",
     "nodes.ae_title": "MODALITY1",
     "nodes.host": "10.1.2.3",
     "nodes.port": 104,
@@ -39,6 +49,7 @@ _EXAMPLES: Final = {  # of what has no default
     "nodes.certificate_name": "modality1.example",
     "nodes.scope": NodeScope(rules=(ScopeRule(modalities=("CT",), institutions=("North Clinic",)),)),
 }
+_TABLES: Final = {"nodes": "[[nodes]]", "stores": "[stores.NAME]"}
 
 _INTRODUCTION: Final = """\
 # Settings
@@ -56,6 +67,9 @@ Every setting may be given in four places. Later ones win:
 
 Nodes are `[[nodes]]` tables in the file, `PACS_NODES=NAME=HOST:PORT,…` or `--node NAME=HOST:PORT`
 (repeatable; IPv6 in brackets). A later place replaces a node of the same AE title.
+
+Stores are `[stores.NAME]` tables in the file; `PACS_STORES__NAME__SECRET_KEY` and the like, also with `_FILE`, set
+single values of them (an underscore in NAME is a hyphen of the name).
 
 `pacs-actors config check` says what is wrong, `config show` what is in force and where each value comes from.
 """
@@ -92,8 +106,9 @@ def toml_value(value: Any) -> str:
 
 
 def _reference_sections() -> Iterator[str]:
-    for name, keys in [*sections().items(), ("nodes", tuple(node_keys().values()))]:
-        yield f"## [{name}]\n" if name != "nodes" else "## [[nodes]]\n"
+    tables = [("nodes", tuple(node_keys().values())), ("stores", tuple(store_keys().values()))]
+    for name, keys in [*sections().items(), *tables]:
+        yield f"## {_TABLES.get(name, f'[{name}]')}\n"
         if section_description(name):
             yield section_description(name) + "\n"
         yield "| setting | what you give | default | meaning |\n|---|---|---|---|"
@@ -119,6 +134,10 @@ def _sample_sections() -> Iterator[str]:
     yield f"# {section_description('nodes')}"
     yield "# [[nodes]]"
     yield from _sample_lines(node_keys().values())
+    yield ""
+    yield f"# {section_description('stores')}"
+    yield "# [stores.cold]"
+    yield from _sample_lines(store_keys().values())
 
 
 def _sample_lines(keys: Iterable[Key]) -> Iterator[str]:

@@ -12,6 +12,7 @@ from msgspec import Meta, Struct, field
 
 from config.integrity import IntegritySettings
 from config.scope import NodeScope
+from config.stores import LifecycleStoreSettings
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 AeTitle = Annotated[str, Meta(min_length=1, max_length=16, pattern=r"^[ !-\[\]-~]*[!-\[\]-~][ !-\[\]-~]*$")]
@@ -339,3 +340,4 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     audit: AuditSettings = field(default_factory=AuditSettings)
     people: PeopleSettings = field(default_factory=PeopleSettings)
     integrity: IntegritySettings = field(default_factory=IntegritySettings)
+    stores: dict[str, LifecycleStoreSettings] = field(default_factory=dict)

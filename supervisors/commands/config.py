@@ -10,6 +10,7 @@ from supervisors.options import Commands, add_json_option, add_settings_options,
 if TYPE_CHECKING:
     from config.load import Loaded
     from config.settings import NodeSettings
+    from config.stores import LifecycleStoreSettings
 
 
 def register(commands: Commands) -> None:
@@ -84,7 +85,19 @@ def _as_json(loaded: Loaded) -> dict[str, Any]:
         msgspec.to_builtins(node) | {"from": loaded.origins[f"nodes[{number}]"]}
         for number, node in enumerate(loaded.settings.nodes)
     ]
+    found["stores"] = {
+        name: _store_values(store) | {"from": loaded.origins[f"stores.{name}"]}
+        for name, store in loaded.settings.stores.items()
+    }
     return found
+
+
+def _store_values(store: LifecycleStoreSettings) -> dict[str, Any]:
+    """Name -> value as it may be shown."""
+    from config.keys import store_keys
+    from config.secrets import shown
+
+    return {key.name: shown(key.path, getattr(store, key.name)) for key in store_keys().values()}
 
 
 def _as_toml(loaded: Loaded) -> list[str]:
@@ -101,6 +114,12 @@ def _as_toml(loaded: Loaded) -> list[str]:
         lines.append("")
     for number, node in enumerate(loaded.settings.nodes):
         lines += [f"[[nodes]]  # {loaded.origins[f'nodes[{number}]']}", *_node_lines(node), ""]
+    for name, store in loaded.settings.stores.items():
+        lines.append(f"[stores.{name}]  # {loaded.origins[f'stores.{name}']}")
+        lines += [
+            f"{key} = {toml_value(value)}" for key, value in _store_values(store).items() if value is not None
+        ]
+        lines.append("")
     return lines[:-1]
 
 

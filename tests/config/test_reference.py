@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from config import reference
-from config.keys import keys, node_keys
+from config.keys import keys, node_keys, store_keys
 from config.load import load_with_origins
 
 EXAMPLES = {
@@ -21,11 +21,11 @@ EXAMPLES = {
 
 def uncommented(sample: str) -> str:
     """The sample with every ``# name = value`` line switched on."""
-    return re.sub(r"^# (?=\w+ = |\[\[)", "", sample, flags=re.MULTILINE)
+    return re.sub(r"^# (?=\w+ = |\[)", "", sample, flags=re.MULTILINE)
 
 
 def test_every_setting_is_described() -> None:
-    for key in [*keys().values(), *node_keys().values()]:
+    for key in [*keys().values(), *node_keys().values(), *store_keys().values()]:
         assert key.description.endswith("."), key.path
         assert f"| `{key.name}` |" in reference.reference()
 
@@ -41,12 +41,12 @@ def test_the_sample_with_every_line_switched_on_loads_and_names_every_setting(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     text = uncommented(reference.sample())
-    for name in ("certificate.pem", "key.pem", "client-ca.pem", "syslog-ca.pem", "oidc-ca.pem"):
+    for name in ("certificate.pem", "key.pem", "client-ca.pem", "syslog-ca.pem", "oidc-ca.pem", "s3-ca.pem"):
         (tmp_path / name).touch()
         text = text.replace(f"/etc/pacs/{name}", name)
     (tmp_path / "pacs.toml").write_text(text, encoding="utf-8")
     everything = load_with_origins(environ={}, folder=tmp_path)
-    assert set(everything.origins) == {*keys(), "nodes[0]"}
+    assert set(everything.origins) == {*keys(), "nodes[0]", "stores.cold"}
     assert "default" not in everything.origins.values()
     for path, key in keys().items():
         section, _, name = path.partition(".")
