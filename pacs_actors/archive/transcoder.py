@@ -12,6 +12,7 @@ import tempfile
 import msgspec
 
 from pacs_actors.archive.transcoding.messages import (
+    PASSING,
     CannotTranscode,
     CannotTranscodeNow,
     Job,
@@ -79,7 +80,8 @@ class Transcoder(PixelPool):
                 except msgspec.MsgspecError as failure:
                     raise CannotTranscode("a pixel process gave no sense") from failure
                 if isinstance(answer, Refused):
-                    raise CannotTranscode(answer.reason)
+                    passing = answer.kind == PASSING
+                    raise (CannotTranscodeNow if passing else CannotTranscode)(answer.reason)
                 if answer.length != os.fstat(made).st_size:
                     raise CannotTranscode("a pixel process miscounted")
                 return os.dup(made), answer.length

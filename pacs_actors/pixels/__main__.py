@@ -1,117 +1,132 @@
-"""A pixel process: takes jobs from the socket that is its standard input, one at a time, until nobody needs it.
+"""The template of the pixel processes: imports all that they need, once, and is forked for each of them.
 
-``python -m pacs_actors.pixels PARENT MEMORY_BYTES IDLE_S``. Exit code 0 means: no job was taken that is not answered.
+``python -m pacs_actors.pixels PARENT MEMORY_BYTES IDLE_S``. Standard input is a SEQPACKET socket; each datagram brings one
+descriptor, the link of a process to be made. The template tells on the link the new process's number, and its exit code when it
+has ended. Exit code 0 of a pixel process means: no job was taken that is not answered.
+
+A template never reads a job, so what comes out of it is as clean as on the first day; it has one thread, so that forking is
+safe. It ends with the other end of its standard input, and its processes end with it.
 """
 
 from __future__ import annotations
 
-import errno
 import gc
 import os
 import select
+import signal
 import socket
 import sys
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
+from typing import Final, NoReturn
 
-import msgspec
+from msgspec import Struct
 
-from pacs_actors.archive.transcoding.messages import (
-    MAX_REASON_CHARACTERS,
-    CannotTranscode,
-    Converted,
-    Job,
-    Refused,
-    encode,
-)
-from pacs_actors.pixels.limits import confine, renounce
-from pacs_actors.pixels.pool import MAX_MESSAGE_BYTES
-from pacs_actors.rendering.messages import CannotRender, Rendered, RenderJob
+from pacs_actors.pixels.limits import die_with, limit_descriptors, renounce
+from pacs_actors.pixels.notices import notice
 
-_MOST_DESCRIPTORS: Final = 3
-_TOO_MUCH_MEMORY: Final = "it takes more memory than a conversion may have"
-# Decoders leak, and their arenas grow.
-_MOST_JOBS: Final = 1000
-_MOST_RENDERINGS: Final = 20_000
-# Failures hold on to the mapped object through their tracebacks; answers do not.
-_COLLECT_EVERY: Final = 64
+_FIRST_DESCRIPTOR: Final = 3
+_MOST_DESCRIPTORS: Final = 256
+_OF_A_PROCESS: Final = 32
 
-_decode_job: Final = msgspec.json.Decoder[Job | RenderJob](Job | RenderJob).decode
+Serve = Callable[[socket.socket], None]
 
 
-def serve(link: socket.socket, *, memory_bytes: int, idle_s: float) -> None:
-    """Answer jobs until the other end is closed, nothing has come for a while, or it is time for a fresh process."""
-    waiting = select.poll()
-    waiting.register(link, select.POLLIN)
-    work = 0.0
-    since_collected = 0
-    while work < 1.0:
-        if not waiting.poll(idle_s * 1000):
-            return
-        data, descriptors, _, _ = socket.recv_fds(link, MAX_MESSAGE_BYTES, _MOST_DESCRIPTORS)
-        if not data:
-            return
+class _Child(Struct, frozen=True):
+    """A process that was made. link: its own, held until its end can be told on it; pidfd: readable when it has ended"""
+
+    pid: int
+    link: socket.socket
+    pidfd: int
+
+
+class Template:
+    """serve: what a process does with its link"""
+
+    def __init__(self, orders: socket.socket, serve: Serve) -> None:
+        self._orders, self._serve = orders, serve
+        self._children: dict[int, _Child] = {}
+
+    def run(self) -> None:
+        """Until nobody can ask for processes any more."""
+        waiting = select.poll()
+        waiting.register(self._orders, select.POLLIN)
+        while True:
+            for fd, _ in waiting.poll():
+                if fd in self._children:
+                    waiting.unregister(fd)
+                    self._bury(self._children.pop(fd))
+                    continue
+                data, descriptors, _, _ = socket.recv_fds(self._orders, 16, 1)
+                if not data:
+                    return
+                for link in descriptors:
+                    if (child := self._made(socket.socket(fileno=link))) is not None:
+                        self._children[child.pidfd] = child
+                        waiting.register(child.pidfd, select.POLLIN)
+
+    def _made(self, link: socket.socket) -> _Child | None:
+        """None if the system has no place for another process; the end of its link tells that."""
+        parent = os.getpid()
         try:
-            job = _decode_job(data)
-            answer = _answer(job, descriptors, memory_bytes)
+            pid = os.fork()
+        except OSError:
+            link.close()
+            return None
+        if not pid:
+            self._be_a_process(link, parent)
+        try:
+            child = _Child(pid, link, os.pidfd_open(pid))
+        except OSError:  # no descriptor left to watch it with
+            link.close()
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            return None
+        with suppress(OSError):
+            socket.send_fds(link, [notice(pid)], [child.pidfd], socket.MSG_DONTWAIT)
+        return child
+
+    def _be_a_process(self, link: socket.socket, template: int) -> NoReturn:
+        """With no descriptors but its link and those that lead nowhere: the others' links are not its business."""
+        code = 1
+        try:
+            die_with(template)
+            os.dup2(link.fileno(), 0)
+            link.detach()
+            os.closerange(_FIRST_DESCRIPTOR, _MOST_DESCRIPTORS)
+            limit_descriptors(_OF_A_PROCESS)
+            with socket.socket(fileno=0) as own:
+                self._serve(own)
+            code = 0
         finally:
-            for fd in descriptors:
-                os.close(fd)
-        with suppress(BrokenPipeError):
-            link.send(encode(answer))
-        rendered = isinstance(answer, Rendered)
-        work += 1 / (_MOST_RENDERINGS if isinstance(job, RenderJob) else _MOST_JOBS)
-        since_collected += 1
-        if not rendered or since_collected >= _COLLECT_EVERY:
-            gc.collect()
-            since_collected = 0
+            os._exit(code)
 
-
-def _answer(
-    job: Job | RenderJob, descriptors: list[int], memory_bytes: int
-) -> Converted | Rendered | Refused:
-    # A job brings the object, the file for the result, and one for what has to be inflated before.
-    confine(
-        memory_bytes=memory_bytes,
-        mapped_bytes=job.length + (job.max_bytes if len(descriptors) > 2 else 0),
-        file_bytes=job.max_bytes,
-        cpu_s=job.cpu_s,
-    )
-    try:
-        return _work(job, descriptors)
-    except CannotRender as failure:
-        return Refused(failure.reason[:MAX_REASON_CHARACTERS], failure.why.value)
-    except CannotTranscode as failure:
-        reason = failure.reason
-    except MemoryError:
-        reason = _TOO_MUCH_MEMORY
-    except OSError as failure:
-        no_memory = failure.errno == errno.ENOMEM
-        reason = _TOO_MUCH_MEMORY if no_memory else f"it cannot be written: {failure.strerror}"
-    except Exception as failure:
-        # Its text may quote the data set.
-        reason = f"the conversion failed ({type(failure).__name__})"
-    return Refused(reason[:MAX_REASON_CHARACTERS])
-
-
-def _work(job: Job | RenderJob, descriptors: list[int]) -> Converted | Rendered:
-    """Libraries are imported with the first job of a kind: each brings some that the other does without."""
-    if isinstance(job, RenderJob):
-        from pacs_actors.rendering.render import render  # noqa: PLC0415
-
-        return render(job, *descriptors)
-    from pacs_actors.archive.transcoding.convert import convert  # noqa: PLC0415
-
-    return Converted(convert(job, *descriptors))
+    def _bury(self, child: _Child) -> None:
+        _, status = os.waitpid(child.pid, 0)
+        os.close(child.pidfd)
+        with suppress(OSError):  # whoever asked for it has left
+            child.link.send(notice(os.waitstatus_to_exitcode(status)), socket.MSG_DONTWAIT)
+        child.link.close()
 
 
 def main() -> None:
     parent, memory_bytes, idle_s = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
     renounce(parent)
-    with socket.socket(fileno=0) as link:
-        # What was imported lives as long as we do: collecting it anew after every job would take longer than most jobs.
-        gc.freeze()
-        serve(link, memory_bytes=memory_bytes, idle_s=idle_s)
+    limit_descriptors(_MOST_DESCRIPTORS)
+    # Only now: the libraries are large.
+    from pacs_actors.pixels import jobs  # noqa: PLC0415
+
+    jobs.load_codecs()
+
+    def serve(link: socket.socket) -> None:
+        jobs.serve(link, memory_bytes=memory_bytes, idle_s=idle_s)
+
+    # What was imported lives as long as we do: collecting it anew after every job would take longer than most jobs, and
+    # its memory would be everyone's own.
+    gc.collect()
+    gc.freeze()
+    with socket.socket(fileno=0) as orders:
+        Template(orders, serve).run()
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from typing import Final
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NO_NEW_PRIVS: Final = 38
-_DESCRIPTORS: Final = 32
 # Address space that the decoders' code takes.
 _LIBRARIES_BYTES: Final = 512 * 1024**2
 # Images that come in are more urgent than copies that go out.
@@ -18,22 +17,35 @@ _NICENESS: Final = 5
 
 
 def renounce(parent: int) -> None:
-    """Die with the process ``parent``, gain no rights, write no core, open few files, be less urgent.
+    """Die with the process ``parent``, gain no rights, write no core, be less urgent; so do all that are forked from here.
 
-    raises: SystemExit if the parent has died already
+    But to die with their parent they have to ask anew. raises: SystemExit if the parent has died already
     """
-    libc = ctypes.CDLL(None, use_errno=True)
-    for option, value in ((_PR_SET_PDEATHSIG, int(signal.SIGKILL)), (_PR_SET_NO_NEW_PRIVS, 1)):
-        if libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0):
-            raise OSError(ctypes.get_errno(), "prctl")
-    if os.getppid() != parent:
-        raise SystemExit(1)
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     os.nice(_NICENESS)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (_DESCRIPTORS, _DESCRIPTORS))
     # A file that becomes too large is an error to report, not a signal to die of.
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    die_with(parent)
+
+
+def die_with(parent: int) -> None:
+    """raises: SystemExit if the parent has died already"""
+    _prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+    if os.getppid() != parent:
+        raise SystemExit(1)
+
+
+def limit_descriptors(count: int) -> None:
+    """How many descriptors there may be, from now on and for ever."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (count, count))
+
+
+def _prctl(option: int, value: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl")
 
 
 def confine(*, memory_bytes: int, mapped_bytes: int, file_bytes: int, cpu_s: int) -> None:

@@ -17,7 +17,7 @@ from msgspec import Struct
 from xxhash import xxh3_128_hexdigest
 
 from pacs_actors.archive.objects.interface import ObjectFile
-from pacs_actors.archive.transcoding.messages import Refused
+from pacs_actors.archive.transcoding.messages import PASSING, Refused
 from pacs_actors.pixels.pool import Fate, JobFailed, PixelPool
 from pacs_actors.rendering.messages import (
     CannotRender,
@@ -131,6 +131,8 @@ class Renderer:
                 raise Unavailable(f"no rendering: {failure.reason}") from failure
             except msgspec.MsgspecError as failure:
                 raise RenderingFailed from failure
+            if isinstance(answer, Refused) and answer.kind == PASSING:
+                raise Unavailable(f"no rendering: {answer.reason}")
             if isinstance(answer, Refused):
                 raise CannotRender(answer.reason, Why(answer.kind))
             return Image(os.pread(made, answer.length, 0), answer.picture, answer.frames)

@@ -10,6 +10,8 @@ from msgspec import Struct
 from protocols.errors import PacsError
 
 MAX_REASON_CHARACTERS: Final = 300
+PASSING: Final = "passing"
+"""Kind of a refusal whose reason is not the data set's: it may go well another time."""
 
 
 class CannotTranscode(PacsError):
@@ -47,7 +49,7 @@ class Converted(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
 
 
 class Refused(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
-    """kind: what the kind of job knows it as; "" for all else."""
+    """kind: PASSING, or what the kind of job knows it as; "" for all else."""
 
     reason: str
     kind: str = ""

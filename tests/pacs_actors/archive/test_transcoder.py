@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 import imagecodecs
@@ -86,6 +86,15 @@ async def gone(pid: int) -> None:
 
 def is_there(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
+
+
+def template_of(transcoder: Transcoder) -> int:
+    assert transcoder._template is not None
+    return transcoder._template.pid
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
 
 
 @pytest.fixture
@@ -172,17 +181,105 @@ async def test_a_process_that_dies_fails_its_conversion_only() -> None:
         assert transcoder.starts == 2 and pid not in transcoder.pids
 
 
-async def test_a_process_that_was_reaped_is_not_looked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_process_that_has_ended_is_not_signalled_again(monkeypatch: pytest.MonkeyPatch) -> None:
     async with Transcoder() as transcoder:
         await convert(transcoder)
         (process,) = transcoder._alive
-        code = await process.end()
+        assert await process.end() == -signal.SIGKILL
 
-        def found_another(_: int) -> int:
+        def found_another(*_: int) -> None:
             raise AssertionError("the number is somebody else's by now")
 
-        monkeypatch.setattr(os, "pidfd_open", found_another)
-        assert await process.end() == code
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "kill", found_another)
+            patched.setattr(signal, "pidfd_send_signal", found_another)
+            assert await process.end() == -signal.SIGKILL
+
+
+async def test_what_processes_need_can_be_loaded_ahead() -> None:
+    async with Transcoder() as transcoder:
+        transcoder.prepare()
+        template = template_of(transcoder)
+        assert transcoder.pids == []
+        await convert(transcoder)
+        transcoder.prepare()
+        (pid,) = transcoder.pids
+        assert template_of(transcoder) == template == parent_of(pid)
+        assert len(list(Path(f"/proc/{template}/task").iterdir())) == 1, "forking wants one thread"
+    assert not is_there(template) and not is_there(pid)
+
+
+async def test_after_a_crash_processes_come_from_another_template() -> None:
+    """All of one template have the same addresses: nobody is to find out by trying where things lie."""
+    async with Transcoder(processes=2) as transcoder, stopped(transcoder) as pid:
+        template = template_of(transcoder)
+        async with trio.open_nursery() as nursery:
+
+            @nursery.start_soon
+            async def failing() -> None:
+                with pytest.raises(CannotTranscode, match="died"):
+                    await convert(transcoder)
+
+            await trio.testing.wait_all_tasks_blocked()
+            os.kill(pid, signal.SIGSEGV)
+            os.kill(pid, signal.SIGCONT)
+        assert not is_there(template)
+        await convert(transcoder)
+        assert [parent_of(pid) for pid in transcoder.pids] == [template_of(transcoder)] != [template]
+
+
+async def test_a_conversion_under_way_goes_on_when_another_crashes_its_process() -> None:
+    async with Transcoder(processes=2) as transcoder, stopped(transcoder) as first:
+        template = template_of(transcoder)
+        done = []
+
+        async def one() -> None:
+            try:
+                done.append(await convert(transcoder))
+            except CannotTranscode:
+                done.append(b"")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(one)
+            await trio.testing.wait_all_tasks_blocked()
+            await convert(transcoder)
+            second = next(pid for pid in transcoder.pids if pid != first)
+            os.kill(second, signal.SIGSTOP)
+            nursery.start_soon(one)
+            await trio.testing.wait_all_tasks_blocked()
+            os.kill(first, signal.SIGKILL)
+            with trio.fail_after(20):
+                while not done:
+                    await trio.sleep(0.01)
+            assert done == [b""] and is_there(template)
+            os.kill(second, signal.SIGCONT)
+        assert done == [b"", SMALL.to(EXPLICIT).data] and not is_there(template) and transcoder.pids == []
+
+
+async def test_a_template_that_died_is_replaced(descriptors: object) -> None:
+    async with Transcoder() as transcoder:
+        await convert(transcoder)
+        (pid,), template = transcoder.pids, template_of(transcoder)
+        os.kill(template, signal.SIGKILL)
+        await gone(pid)
+        with pytest.raises(CannotTranscodeNow):
+            await convert(transcoder)
+        assert await convert(transcoder) == SMALL.to(EXPLICIT).data
+        assert template_of(transcoder) != template
+
+
+async def test_what_cannot_be_written_may_go_well_another_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: Transcoder, stack: ExitStack) -> int:
+        fd = os.open("/dev/full", os.O_RDWR)
+        stack.callback(os.close, fd)
+        return fd
+
+    async with Transcoder() as transcoder:
+        with monkeypatch.context() as patched:
+            patched.setattr(Transcoder, "_unnamed", full)
+            with pytest.raises(CannotTranscodeNow, match="cannot be written"):
+                await convert(transcoder)
+        assert await convert(transcoder) == SMALL.to(EXPLICIT).data
 
 
 async def test_a_conversion_that_takes_too_long_is_ended() -> None:
@@ -310,15 +407,19 @@ async def test_a_process_has_no_socket_but_ours_and_no_secrets(monkeypatch: pyte
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.set_inheritable(True)
-        async with Transcoder() as transcoder:
-            await convert(transcoder)
-            (pid,) = transcoder.pids
-            assert sorted(path.name for path in Path(f"/proc/{pid}/fd").iterdir()) == ["0", "1", "2"]
-            assert b"secret" not in Path(f"/proc/{pid}/environ").read_bytes()
-            status = Path(f"/proc/{pid}/status").read_text()
-            assert "NoNewPrivs:\t1" in status
-            limits = Path(f"/proc/{pid}/limits").read_text()
-            assert "Max core file size        0                    0" in limits
+        async with Transcoder(processes=2) as transcoder:
+            async with trio.open_nursery() as nursery:
+                for _ in range(4):
+                    nursery.start_soon(convert, transcoder)
+            for pid in transcoder.pids:  # the second is forked while the template holds the first one's link
+                assert sorted(path.name for path in Path(f"/proc/{pid}/fd").iterdir()) == ["0", "1", "2"]
+                assert b"secret" not in Path(f"/proc/{pid}/environ").read_bytes()
+                status = Path(f"/proc/{pid}/status").read_text()
+                assert "NoNewPrivs:\t1" in status
+                limits = Path(f"/proc/{pid}/limits").read_text()
+                assert "Max core file size        0                    0" in limits
+                assert "Max open files            32                   32" in limits
+            assert len(transcoder.pids) == 2
 
 
 PARENT = """

@@ -13,7 +13,8 @@ import trio.testing
 
 from pacs_actors.archive.objects.interface import ObjectFile
 from pacs_actors.archive.transcoder import Transcoder
-from pacs_actors.pixels.pool import MAX_MESSAGE_BYTES, PixelPool
+from pacs_actors.pixels.notices import MAX_MESSAGE_BYTES
+from pacs_actors.pixels.pool import PixelPool
 from pacs_actors.rendering.messages import (
     MAX_VIEWPORT,
     CannotRender,
