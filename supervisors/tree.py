@@ -248,6 +248,7 @@ class WorkerTree:
         self.people.use(settings.people)
 
     async def _serve_web(self, *, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
+        self.facilities.transcoder.prepare()
         oidc = OidcDesk(self.people) if self.settings.people.oidc_issuer else None
         context = WebContext(
             self.settings, self.facilities, self.board, self.people, self.shares, self.book, oidc
