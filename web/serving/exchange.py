@@ -19,7 +19,7 @@ from web.serving.life import Life
 from web.serving.scope import scope_of
 from web.serving.wire import RECEIVE_BYTES, Piece, Wire
 
-BODY_BYTES: Final = 256 * 1024
+BODY_BYTES: Final = 512 * 1024
 _REASONS: Final = {
     each.value: b"HTTP/1.1 %d %s\r\n" % (each.value, each.phrase.encode()) for each in HTTPStatus
 }

@@ -205,7 +205,7 @@ def test_parts_come_one_after_the_other_and_what_nobody_reads_is_passed_over() -
         contents = []
         async for part in read_parts(chunks(), MultipartReader(b"b")):
             if len(contents) == 1:
-                contents.append(await anext(part))  # the rest of it is left
+                contents.append(bytes(await anext(part)))  # the rest of it is left
             else:
                 contents.append(b"".join([chunk async for chunk in part]))
             assert part.headers["content-type"] == "application/dicom"
