@@ -28,13 +28,14 @@ CREATE TABLE integrity_findings (
     kind                    text NOT NULL,
     subject                 text COLLATE "C" NOT NULL,
     sop_instance_uid        text COLLATE "C" NOT NULL DEFAULT '',
+    indexed                 boolean NOT NULL DEFAULT false,   -- the instance was to be found with this object
     detail                  text NOT NULL DEFAULT '',
     quarantine_key          text COLLATE "C" NOT NULL DEFAULT '',  -- where the object went
     found_by                text NOT NULL,                    -- scrub, reconcile
     found_at                timestamptz NOT NULL DEFAULT now(),
     seen_at                 timestamptz NOT NULL DEFAULT now(),
     settled_at              timestamptz,
-    settled                 text NOT NULL DEFAULT ''          -- healed, deleted, gone
+    settled                 text NOT NULL DEFAULT ''          -- healed, deleted, gone, aside
 );
 CREATE UNIQUE INDEX integrity_findings_open ON integrity_findings (kind, subject) WHERE settled_at IS NULL;
 CREATE INDEX integrity_findings_newest ON integrity_findings (id) WHERE settled_at IS NULL;

@@ -163,7 +163,8 @@ class Catalogue:
                 if holder != first_key:
                     return holder
                 await connection.execute(
-                    """UPDATE instances SET object_key = $2, slot = $3, batch = $4, data_offset = $5
+                    """UPDATE instances SET object_key = $2, slot = $3, batch = $4, data_offset = $5,
+                        availability = 'ONLINE'
                     WHERE sop_instance_uid = $1""",
                     uid, stored.key, place.slot, place.batch, stored.data_offset,
                 )  # fmt: skip

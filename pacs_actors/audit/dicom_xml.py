@@ -36,7 +36,12 @@ _NAMED: Final = (
     ("share", codes.URI, _SYSTEM, _ROLE_SECURITY_RESOURCE),
 )
 # Their UIDs are study, series, instance.
-_OF_AN_INSTANCE: Final = (events.INSTANCE_QUARANTINED, events.PATIENT_MISMATCH, events.OBJECT_HEALED)
+_OF_AN_INSTANCE: Final = (
+    events.INSTANCE_QUARANTINED,
+    events.PATIENT_MISMATCH,
+    events.OBJECT_HEALED,
+    events.OBJECT_DAMAGED,
+)
 # Their first UID is the study's; what follows lies below it.
 _BELOW: Final = frozenset({
     *_OF_AN_INSTANCE, events.DELETED, events.UNDELETED, events.ERASED,

@@ -15,6 +15,7 @@ ASSOCIATION: Final = "association"
 INSTANCE_QUARANTINED: Final = "instance_quarantined"
 PATIENT_MISMATCH: Final = "patient_mismatch"
 OBJECT_HEALED: Final = "object_healed"
+OBJECT_DAMAGED: Final = "object_damaged"
 
 # People
 LOGIN: Final = "login"
@@ -37,11 +38,13 @@ SETTINGS_CHANGED: Final = "settings_changed"
 NODE_CHANGED: Final = "node_changed"
 AUDIT_READ: Final = "audit_read"
 AUDIT_DAMAGED: Final = "audit_damaged"
+INTEGRITY_ASKED: Final = "integrity_asked"
 STARTED: Final = "started"
 STOPPED: Final = "stopped"
 
 ALL: Final = (
     STORE, IMPORTED, QUERY, RETRIEVE, MOVE, COMMIT, ASSOCIATION, INSTANCE_QUARANTINED, PATIENT_MISMATCH, OBJECT_HEALED,
+    OBJECT_DAMAGED, INTEGRITY_ASKED,
     LOGIN, LOGOUT, DENIED, VIEWED, DOWNLOADED, EXPORTED, DELETED, UNDELETED, ERASED,
     SHARE_CREATED, SHARE_USED, SHARE_REVOKED,
     USER_CHANGED, PERMISSION_CHANGED, SETTINGS_CHANGED, NODE_CHANGED, AUDIT_READ, AUDIT_DAMAGED, STARTED, STOPPED,

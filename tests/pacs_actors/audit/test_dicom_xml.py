@@ -29,6 +29,7 @@ CODES = {
     "user_changed": ("110113", "E", ["110137"]), "permission_changed": ("110113", "E", ["110136"]),
     "settings_changed": ("110113", "E", ["110131"]), "node_changed": ("110113", "E", ["110128"]),
     "audit_read": ("110101", "R", []), "audit_damaged": ("110113", "E", ["110129"]),
+    "object_damaged": ("110103", "U", []), "integrity_asked": ("110113", "E", ["110132"]),
     "started": ("110100", "E", ["110120"]), "stopped": ("110100", "E", ["110121"]),
 }  # fmt: skip
 

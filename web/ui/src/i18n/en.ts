@@ -356,6 +356,8 @@ export const en = {
       instance_quarantined: "Image quarantined",
       patient_mismatch: "Patient contradicts",
       object_healed: "Object repaired",
+      object_damaged: "Object damaged",
+      integrity_asked: "Integrity check started",
       login: "Sign-in",
       logout: "Sign-out",
       denied: "Denied",

@@ -408,6 +408,8 @@ export const ru: Translation = {
       instance_quarantined: "Снимок в карантине",
       patient_mismatch: "Расхождение пациента",
       object_healed: "Объект восстановлен",
+      object_damaged: "Объект повреждён",
+      integrity_asked: "Запущена проверка целостности",
       login: "Вход",
       logout: "Выход",
       denied: "Отказ",

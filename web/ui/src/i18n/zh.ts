@@ -332,6 +332,8 @@ export const zh: Translation = {
       instance_quarantined: "图像已隔离",
       patient_mismatch: "患者信息矛盾",
       object_healed: "对象已修复",
+      object_damaged: "对象已损坏",
+      integrity_asked: "已启动完整性检查",
       login: "登录",
       logout: "退出登录",
       denied: "拒绝访问",

@@ -28,6 +28,8 @@ export const AUDIT_EVENTS = [
   "instance_quarantined",
   "patient_mismatch",
   "object_healed",
+  "object_damaged",
+  "integrity_asked",
   "started",
   "stopped",
 ] as const;

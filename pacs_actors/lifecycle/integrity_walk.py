@@ -1,0 +1,89 @@
+"""Walking through everything that the store and the index have, in one order, a stretch of batch folders at a time."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import AsyncIterator
+from typing import Final
+
+from msgspec import Struct
+
+from pacs_actors.archive.objects.interface import ObjectStore
+from pacs_actors.archive.objects.keys import MAX_BATCH, parse_key
+from pacs_actors.lifecycle.integrity_rows import STRETCH_OBJECTS, IntegrityRows, Row
+from pacs_actors.threads import NativePool
+
+_MOST_FOLDERS: Final = 2048
+
+
+class Cursor(Struct, frozen=True):
+    """Everything up to this key of this slot is done. slot: -1 before anything is; after_key: "" before the slot's first"""
+
+    slot: int = -1
+    after_key: str = ""
+
+    @property
+    def batch(self) -> int:
+        return parse_key(self.after_key).batch if self.after_key else 0
+
+
+class Stretch(Struct, frozen=True):
+    """Batch folders ``first`` to ``last`` of a slot.
+
+    keys:  of the objects that are there, ascending
+    rows:  what the index says of that stretch, by key
+    """
+
+    slot: int
+    first: int
+    last: int
+    keys: list[str]
+    rows: dict[str, Row]
+
+
+async def stretches(
+    store: ObjectStore, pool: NativePool, rows: IntegrityRows | None, begin: Cursor
+) -> AsyncIterator[Stretch]:
+    """All from a cursor on. Rows are asked for before the folders are listed: what is stored meanwhile has no row yet.
+
+    rows:    None: there is no index to ask
+    raises:  Unavailable, OSError
+    """
+    slots = set(await pool.run(store.slots))
+    if rows is not None:
+        slots |= set(await rows.slots())
+    for slot in sorted(slot for slot in slots if slot >= begin.slot):
+        folders = await pool.run(store.batches, slot)
+        after = begin.after_key if slot == begin.slot else ""
+        first = begin.batch if after else 0
+        while True:
+            reach = MAX_BATCH if rows is None else await rows.reach(slot, first)
+            known = {} if rows is None else await rows.of_stretch(slot, first, reach)
+            last, keys = await pool.run(_listed, store, slot, folders, first, reach)
+            if last < reach:
+                known = {key: row for key, row in known.items() if parse_key(key).batch <= last}
+            if after:
+                keys = [key for key in keys if key > after]
+                known = {key: row for key, row in known.items() if key > after}
+                after = ""
+            yield Stretch(slot, first, last, keys, known)
+            if last >= MAX_BATCH:
+                break
+            first = last + 1
+
+
+def _listed(
+    store: ObjectStore, slot: int, folders: list[int], first: int, reach: int
+) -> tuple[int, list[str]]:
+    """(last folder, keys of the objects) of as many folders as make a stretch. For native threads. raises: OSError"""
+    keys: list[str] = []
+    begin = bisect_left(folders, first)
+    for folder in folders[begin : begin + _MOST_FOLDERS]:
+        if folder > reach:
+            return reach, sorted(keys)
+        keys += store.keys(slot, folder)
+        if len(keys) >= STRETCH_OBJECTS:
+            return folder, sorted(keys)
+    more = folders[begin + _MOST_FOLDERS : begin + _MOST_FOLDERS + 1]
+    last = reach if not more or more[0] > reach else folders[begin + _MOST_FOLDERS - 1]
+    return last, sorted(keys)

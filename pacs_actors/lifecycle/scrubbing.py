@@ -1,0 +1,152 @@
+"""Scrubbing: every object is read from its medium and compared with its checksum; what the index knows and the store lacks is
+found, too. Says what it finds; what becomes of that is for others (``integrity_damage``).
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Final
+
+import trio
+from msgspec import Struct
+
+from pacs_actors.archive.objects.interface import ObjectStore
+from pacs_actors.archive.objects.keys import ObjectMissing, parse_key
+from pacs_actors.lifecycle.integrity_reading import Condition, Openable, Pace, Reading, read_some
+from pacs_actors.lifecycle.integrity_rows import IntegrityRows, Row
+from pacs_actors.lifecycle.integrity_walk import Cursor, Stretch, stretches
+from pacs_actors.threads import NativePool
+
+_PORTION: Final = 256  # objects between two notes of how far it is
+
+
+class Damage(Struct, frozen=True):
+    """An object that is not what it was.
+
+    condition:         corrupt, lost or unreadable
+    sop_instance_uid:  as the index has it; as the object says itself where the index does not know it; "" if neither does
+    row:               what the index says of it
+    """
+
+    condition: Condition
+    key: str
+    sop_instance_uid: str
+    why: str
+    row: Row | None = None
+
+    @property
+    def indexed(self) -> bool:
+        """Whoever looks for the instance finds it."""
+        return self.row is not None and self.row.place == "index"
+
+
+class Portion(Struct, frozen=True):
+    """What was read up to ``cursor``: so many objects are intact, and these are not."""
+
+    cursor: Cursor
+    objects: int
+    size_bytes: int
+    damages: list[Damage]
+
+
+Tell = Callable[[Portion], Awaitable[None]]
+
+
+async def scrub(
+    store: ObjectStore, rows: IntegrityRows | None, pool: NativePool, pace: Pace, begin: Cursor, tell: Tell
+) -> None:
+    """Read all objects from a cursor on, with all threads of the pool, and tell of each portion when it is read.
+
+    rows:    None: there is no index to ask
+    pace:    is stopped in the end
+    raises:  Unavailable; OSError if a folder cannot be listed; what ``tell`` raises
+    """
+    try:
+        async for stretch in stretches(store, pool, rows, begin):
+            for at in range(0, len(stretch.keys), _PORTION):
+                await tell(await _read(store, rows, pool, pace, stretch, stretch.keys[at : at + _PORTION]))
+            if rows is not None:
+                there = set(stretch.keys)
+                lacking = [row for key, row in stretch.rows.items() if key not in there]
+                if damages := await lost(store, rows, pool, lacking):
+                    last = max(there.union(damage.key for damage in damages))
+                    await tell(Portion(Cursor(stretch.slot, last), 0, 0, damages))
+    finally:
+        pace.stop()  # or the threads of a walk that was cancelled would be waited for
+
+
+async def _read(
+    store: ObjectStore,
+    rows: IntegrityRows | None,
+    pool: NativePool,
+    pace: Pace,
+    stretch: Stretch,
+    keys: Sequence[str],
+) -> Portion:
+    left = deque(keys)
+    digests = {key: stretch.rows[key].digest for key in keys if key in stretch.rows}
+    objects = size_bytes = 0
+    troubles: list[Reading] = []
+
+    async def read_on() -> None:
+        nonlocal objects, size_bytes
+        # Left behind when cancelled: the thread ends by itself once the pace is stopped.
+        read = await pool.run(read_some, store, left, digests, pace, abandon=lambda _: None)
+        objects, size_bytes = objects + read[0], size_bytes + read[1]
+        troubles.extend(read[2])
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(pool.statistics.threads):
+            nursery.start_soon(read_on)
+    damages = await _damages(rows, troubles) if troubles else []
+    return Portion(Cursor(stretch.slot, keys[-1]), objects, size_bytes, damages)
+
+
+async def _damages(rows: IntegrityRows | None, troubles: Iterable[Reading]) -> list[Damage]:
+    """What is wrong of what was not read well: what is gone together with its row was removed since it was listed."""
+    found: list[Damage] = []
+    troubles = sorted(troubles, key=lambda reading: reading.key)
+    now = {} if rows is None else await rows.of_keys([_place(reading.key) for reading in troubles])
+    for reading in troubles:
+        row = now.get(reading.key)
+        if reading.condition is Condition.LOST and (row is None or row.place != "index" or row.elsewhere):
+            continue
+        uid = row.sop_instance_uid if row is not None else reading.sop_instance_uid
+        found.append(Damage(reading.condition, reading.key, uid, reading.why or "it is not there", row))
+    return found
+
+
+async def lost(
+    store: ObjectStore, rows: IntegrityRows, pool: NativePool, lacking: Sequence[Row]
+) -> list[Damage]:
+    """Of rows whose object was not among those listed: those that are still in the index, with an object that is nowhere."""
+    lacking = [row for row in lacking if row.place == "index"]
+    if not lacking:
+        return []
+    absent = await pool.run(absent_of, store, [row.key for row in lacking])
+    now = await rows.of_keys([_place(key) for key in absent])
+    still = [row for key, row in now.items() if row.place == "index"]
+    copied = await rows.with_copies([row for row in still if row.elsewhere])
+    return [
+        Damage(Condition.LOST, row.key, row.sop_instance_uid, "it is not there", row)
+        for row in sorted(still, key=lambda row: row.key)
+        if row.key not in copied
+    ]
+
+
+def absent_of(store: Openable, keys: Iterable[str]) -> list[str]:
+    """Those that the store does not have. For native threads. raises: OSError"""
+    found: list[str] = []
+    for key in keys:
+        try:
+            os.close(store.open(key).fd)
+        except ObjectMissing:
+            found.append(key)
+    return found
+
+
+def _place(key: str) -> tuple[int, int, str]:
+    parts = parse_key(key)
+    return parts.slot, parts.batch, key
