@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import random
-import ssl
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import msgspec
 import trio
@@ -19,40 +17,32 @@ from trio_websocket import (
     ConnectionTimeout,
     DisconnectionTimeout,
     HandshakeError,
-    open_websocket,
 )
 
 from protocols.errors import ConfigError
 from protocols.messages.live import Change, Refused, ServerMessage, Snapshot
+from supervisors.live_connection import LiveAddress, live_connection
 from web.changes import State, merged
 
 _FIRST_WAIT_S: Final = 0.5
 _LONGEST_WAIT_S: Final = 15.0
 _HEARTBEAT_S: Final = 15.0
-_MOST_MESSAGE_BYTES: Final = 16 * 1024 * 1024
 _NOT_RECOGNISED: Final = 4401
 _MESSAGE: Final = msgspec.json.Decoder(ServerMessage)
 
 
 class Watcher:
-    """url: of the server, http or https. as_json: every message as it comes. Prints to standard output"""
+    """as_json: every message as it comes. Prints to standard output"""
 
-    def __init__(self, url: str, token: str, topics: Sequence[str], *, as_json: bool = False) -> None:
-        """raises: ConfigError for a URL that is none"""
-        parts = urlsplit(url)
-        try:
-            port = parts.port or (443 if parts.scheme == "https" else 80)
-        except ValueError:
-            raise ConfigError(f"--url: expected http://host:port, not {url!r}") from None
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError(f"--url: expected http://host:port, not {url!r}")
-        self._url, self._host, self._port, self._tls = url, parts.hostname, port, parts.scheme == "https"
-        self._path = f"{parts.path.rstrip('/')}/api/v1/live"
+    def __init__(
+        self, address: LiveAddress, token: str, topics: Sequence[str], *, as_json: bool = False
+    ) -> None:
+        self._address, self._url = address, address.url
         self._token, self._topics, self._as_json = token, tuple(topics), as_json
         self._states: dict[str, tuple[int, State]] = {}
 
     async def run(self) -> None:
-        """For ever. raises: ConfigError when the server does not take the token"""
+        """For ever. raises: ConfigError when the server does not take the token, or cannot be trusted"""
         failures = 0
         while True:
             try:
@@ -64,7 +54,9 @@ class Watcher:
                         f"{self._url} does not take the token ({refused.status_code})"
                     ) from None
                 why = f"refused ({refused.status_code})"
-            except (OSError, HandshakeError, ConnectionTimeout, DisconnectionTimeout, ssl.SSLError) as error:
+            except ConnectionClosed:  # before it has said anything
+                why = "the server has closed"
+            except (OSError, HandshakeError, ConnectionTimeout, DisconnectionTimeout) as error:
                 why = str(error) or type(error).__name__
             failures += 1
             wait_s = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2 ** min(failures - 1, 10)) * random.uniform(0.5, 1)  # noqa: S311
@@ -73,12 +65,10 @@ class Watcher:
 
     async def _watch(self) -> None:
         """One connection; returns when it is over. raises: ConfigError, and what trio-websocket raises"""
-        headers = [(b"Authorization", f"Bearer {self._token}".encode())]
-        secure: bool | ssl.SSLContext = ssl.create_default_context() if self._tls else False
-        async with open_websocket(
-            self._host, self._port, self._path, use_ssl=secure, extra_headers=headers,
-            connect_timeout=10, disconnect_timeout=2, max_message_size=_MOST_MESSAGE_BYTES,
-        ) as connection, trio.open_nursery(strict_exception_groups=False) as nursery:  # fmt: skip
+        async with (
+            live_connection(self._address, self._token) as connection,
+            trio.open_nursery(strict_exception_groups=False) as nursery,
+        ):
             self._states.clear()
             await connection.send_message(json.dumps({"subscribe": self._topics}))
             self._note(f"watching {', '.join(self._topics)} at {self._url}")

@@ -12,7 +12,7 @@ from pacs_actors.dicom.tls import hardened
 from pacs_actors.operations import logs
 from protocols.errors import ConfigError
 
-_LOOKS_EVERY_S: Final = 10.0
+_LOOKS_EVERY_S: Final = 2.0
 _PROTOCOLS: Final = ["h2", "http/1.1"]
 
 

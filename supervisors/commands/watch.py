@@ -18,6 +18,7 @@ def register(commands: Commands) -> None:
         "The token is an API token or an access token; without --token-file it is that of PACS_TOKEN.",
     )
     parser.add_argument("--url", default="http://127.0.0.1:8080", help="the server (default: %(default)s)")
+    parser.add_argument("--ca", metavar="FILE", help="PEM file of the CAs to trust (default: the system's)")
     parser.add_argument("--token-file", metavar="FILE", help="a file that holds the token alone")
     parser.add_argument(
         "--topics", default=_USUAL, metavar="A,B", help=f"of {', '.join(_TOPICS)} (default: {_USUAL})"
@@ -30,6 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     import trio
 
     from protocols.errors import ConfigError
+    from supervisors.live_connection import LiveAddress
     from supervisors.live_watcher import Watcher
 
     topics = tuple(dict.fromkeys(filter(None, (part.strip() for part in arguments.topics.split(",")))))
@@ -37,7 +39,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"--topics: {unknown[0]!r} is none of {', '.join(_TOPICS)}")
     if not topics:
         raise ConfigError("--topics: name at least one")
-    watcher = Watcher(arguments.url, _token(arguments.token_file), topics, as_json=arguments.json)
+    watcher = Watcher(
+        LiveAddress(arguments.url, arguments.ca), _token(arguments.token_file), topics, as_json=arguments.json
+    )
     trio.run(watcher.run)
     return 0
 

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -43,6 +44,7 @@ class Server:
 
     data:       its folder
     dicom_port, web_port: on 127.0.0.1
+    ca:         of its certificate, if it speaks HTTPS
     """
 
     def __init__(
@@ -54,9 +56,11 @@ class Server:
         workers: int = 2,
         environment: dict[str, str] | None = None,
         wrapper: Sequence[str] = (),
+        ca: str | None = None,
     ) -> None:
         self.data, self.options, self.nodes, self.workers = data, tuple(options), tuple(nodes), workers
         self.environment, self.wrapper = environment or {}, tuple(wrapper)
+        self.tls = None if ca is None else ssl.create_default_context(cafile=ca)
         self.dicom_port, self.web_port = free_port(), free_port()
         self.aet = "PACS"
         self.log = data.parent / f"{data.name}.log"
@@ -131,7 +135,7 @@ class Server:
     # -- what it says -----------------------------------------------------------------------------------------------------------
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.web_port}"
+        return f"{'http' if self.tls is None else 'https'}://127.0.0.1:{self.web_port}"
 
     def ask(
         self, method: str, path: str, body: object = None, *, token: str = "", within_s: float = 5.0
@@ -143,7 +147,7 @@ class Server:
             headers["content-type"] = "application/json"
         request = urllib.request.Request(f"{self.url}{path}", data, headers, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=within_s) as answer:
+            with urllib.request.urlopen(request, timeout=within_s, context=self.tls) as answer:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             return error.code, error.read()

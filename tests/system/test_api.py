@@ -398,8 +398,8 @@ def test_the_audit_is_verified_and_exported_and_both_are_audited(node: Server) -
 
 @pytest.mark.parametrize(
     "query",
-    ["sort=details", "sort=hash", "sort=at;drop", "from=yesterday", "from=2024-01-01T00:00:00", "from=0001-01-01T00:00:00%2B14:00", "event=nothing", "outcome=x",
-     "limit=0", "cursor=xyz", "q=" + "x" * 300],
+    ["sort=details", "sort=hash", "sort=at;drop", "from=yesterday", "from=2024-01-01T00:00:00",
+     "from=0001-01-01T00:00:00%2B14:00", "event=nothing", "outcome=x", "limit=0", "cursor=xyz", "q=" + "x" * 300],
 )  # fmt: skip
 def test_a_malformed_question_to_the_audit_is_400(node: Server, query: str) -> None:
     call(node, "GET", f"/audit?{query}", expect=400)

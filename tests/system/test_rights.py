@@ -299,18 +299,18 @@ def test_of_the_audit_and_the_totals_one_sees_what_concerns_the_studies_that_one
 def test_the_audit_of_a_study_is_a_right_of_its_own(archive: Archive) -> None:
     server, mine, foreign = archive.server, archive.mine.study, archive.theirs[0].study
     asked = {}
-    for number, action in enumerate((Action.STUDY_AUDIT, Action.AUDIT_READ)):
+    for number, right in enumerate((Action.STUDY_AUDIT, Action.AUDIT_READ)):
         scope = {"rules": [{"studies": [mine]}]}
         made(
             server,
             "/api/v1/roles",
-            {"name": f"only {action.value}", "actions": [action.value], "scope": scope},
+            {"name": f"only {right.value}", "actions": [right.value], "scope": scope},
         )
-        user = {"username": f"auditor{number}", "password": PASSWORD, "roles": [f"only {action.value}"]}
+        user = {"username": f"auditor{number}", "password": PASSWORD, "roles": [f"only {right.value}"]}
         made(server, "/api/v1/users", user)
         with client(server, server.login(f"auditor{number}", PASSWORD)) as asker:
             paths = (f"/studies/{mine}/audit", f"/studies/{foreign}/audit", "/audit", "/audit/export")
-            asked[action] = [asker.get(f"/api/v1{path}").status_code for path in paths]
+            asked[right] = [asker.get(f"/api/v1{path}").status_code for path in paths]
     assert asked == {Action.STUDY_AUDIT: [200, 404, 403, 403], Action.AUDIT_READ: [403, 403, 200, 200]}
     roles = {role["name"]: role["actions"] for role in json.loads(server.get("/api/v1/roles")[1])["items"]}
     assert Action.STUDY_AUDIT.value in roles["administrator"], "as it had it before there was a right for it"

@@ -120,7 +120,7 @@ def routes(context: WebContext) -> list[Route]:
         route("/associations", system.associations, "Associations that are open now",
               query=page_query(_ASSOCIATIONS), answer=AssociationPage),
         route("/queues", system.queues, "What waits: mailboxes, index, commitment, deletions, audit", answer=QueuesState),
-        route("/system/storage", system.storage, "What is stored of the studies that the caller sees, in figures, and the room that is left",
+        route("/system/storage", system.storage, "What is stored of the studies that one may see, and the room that is left",
               answer=Storage),
         route("/quarantine", system.quarantine, "Objects that are kept aside, newest first",
               query=page_query(_QUARANTINE), answer=QuarantinePage),
