@@ -27,10 +27,13 @@ class ByteStream(Struct, frozen=True):
 
     pieces:      read once, by the task that puts
     size_bytes:  how many there will be
+    digest:      xxh3-128 of them all, where it is known already: what comes is held against it, and stores that keep
+                 digests can keep it for copies of any size
     """
 
     pieces: AsyncIterator[bytes]
     size_bytes: int
+    digest: bytes | None = None
 
 
 Source = ObjectFile | ByteStream
