@@ -16,6 +16,7 @@ from pacs_actors.dicom.client import Arriving, Peer, RetrieveResult, Timeouts, f
 from protocols.dimse.commands import CommandField
 from protocols.dimse.status import StatusKind
 from protocols.ul.sop_classes import STUDY_ROOT_FIND, STUDY_ROOT_MOVE
+from tests.acceptor import accepting
 from tests.faults.images import CT_IMAGE, EXPLICIT_VR_LITTLE_ENDIAN
 from tests.faults.judge import HashingReceiver, client
 from tests.faults.load import Ledger, Load, wait_until
@@ -72,12 +73,8 @@ def destination(port: int, *, dies_after: int = 1 << 30, fails_from: int = 1 << 
     entity = AE("DEST")
     entity.add_supported_context(CT_IMAGE, [EXPLICIT_VR_LITTLE_ENDIAN])
     handlers: list[Any] = [(evt.EVT_C_STORE, store)]
-    server = entity.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers)
-    assert server is not None
-    try:
+    with accepting(entity, port, handlers):
         yield taken
-    finally:
-        server.shutdown()
 
 
 @contextmanager

@@ -37,6 +37,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StudyRootQueryRetrieveInformationModelMove,
 )
 
+from tests.acceptor import accepting
 from tests.system.conftest import program
 from tests.system.server import Server
 
@@ -548,11 +549,8 @@ def listening(
     for uid in scu:
         entity.add_supported_context(uid, [EXPLICIT, IMPLICIT], scu_role=True, scp_role=True)
     bound = [*(inbox.handlers if inbox is not None else ()), *handlers]
-    running = entity.start_server(("127.0.0.1", port), block=False, evt_handlers=bound)
-    try:
+    with accepting(entity, port, bound) as running:
         yield running
-    finally:
-        running.shutdown()
 
 
 def get(

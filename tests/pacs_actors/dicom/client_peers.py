@@ -25,6 +25,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 
 from protocols.ul.model import AcceptedContext, AssociateAccept, AssociateRequest
 from protocols.ul.pdu import Pdu, decode, encode
+from tests.acceptor import accepting
 from tests.system.server import free_port
 
 SERVICES = (
@@ -63,13 +64,8 @@ def pynetdicom_peer(
         )
     for service in SERVICES:
         ae.add_supported_context(service, NETWORK)
-    server = ae.start_server(
-        ("127.0.0.1", 0), block=False, evt_handlers=list(handlers), ssl_context=ssl_context
-    )
-    try:
-        yield server.socket.getsockname()[1]
-    finally:
-        server.shutdown()
+    with accepting(ae, handlers=handlers, ssl_context=ssl_context) as server:
+        yield server.server_address[1]
 
 
 def report_commitment(port: int, calling: str, event_type: int, information: Any) -> int:
