@@ -9,6 +9,7 @@ import trio
 import trio.testing
 
 from tests.web.serving import Answer, site
+from web.serving.exchange import BODY_BYTES
 
 HOST = b"Host: 127.0.0.1\r\n"
 CHUNKED = b"POST /echo HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
@@ -98,7 +99,7 @@ async def test_a_large_body_reaches_the_application_whole_and_in_bounded_pieces(
     async with site(bare={"/count": count}) as here:
         answer = await here.raw(asks("/count", CLOSE, method="POST", body=bytes(5_000_000)))
     assert answer.endswith(b"5000000")
-    assert max(sizes) <= 256 * 1024
+    assert max(sizes) <= BODY_BYTES
 
 
 async def echo_end(send: Any, body: bytes) -> None:

@@ -202,7 +202,7 @@ def test_parts_come_one_after_the_other_and_what_nobody_reads_is_passed_over() -
             yield piece
 
     async def main() -> list[bytes]:
-        contents = []
+        contents: list[bytes] = []
         async for part in read_parts(chunks(), MultipartReader(b"b")):
             if len(contents) == 1:
                 contents.append(bytes(await anext(part)))  # the rest of it is left
