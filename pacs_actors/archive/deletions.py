@@ -318,7 +318,7 @@ async def _delete_rows(
     await connection.execute(
         "UPDATE deletions SET instances = $2, size_bytes = $3 WHERE id = $1", number, instances, size_bytes
     )
-    levels = await _tidy(connection, study["id"], study["patient"], series)
+    levels = await tidy(connection, study["id"], series)
     await connection.execute(
         """INSERT INTO archive_totals AS t (slot, patients, studies, series, instances, size_bytes)
         VALUES ($1, -$2::bigint, -$3::bigint, -$4::bigint, -$5::bigint, -$6::bigint)
@@ -345,9 +345,7 @@ async def _study(connection: asyncpg.Connection, target: Target, scope: StudySco
     )
 
 
-async def _tidy(
-    connection: asyncpg.Connection, study: int, patient: int, series: list[int]
-) -> tuple[int, int, int]:
+async def tidy(connection: asyncpg.Connection, study: int, series: list[int]) -> tuple[int, int, int]:
     """Bring the levels above deleted instances up to date, and remove what is empty; (patients, studies, series) removed.
 
     Each row is locked by a statement of its own, so that the next one sees what a batch that held it has done.
@@ -364,7 +362,8 @@ async def _tidy(
         "AND NOT EXISTS (SELECT FROM instances i WHERE i.series = e.id) RETURNING e.id",
         series,
     )
-    await connection.execute("SELECT FROM studies WHERE id = $1 FOR UPDATE", study)
+    # Its patient as of now: a batch may just have found out whose it is.
+    patient = await connection.fetchval("SELECT patient FROM studies WHERE id = $1 FOR UPDATE", study)
     gone_studies = await connection.fetch(
         "DELETE FROM studies s WHERE s.id = $1 AND NOT EXISTS (SELECT FROM series e WHERE e.study = s.id) RETURNING s.id",
         study,
