@@ -15,6 +15,7 @@ from pydicom.data import get_testdata_file
 from pydicom.filebase import DicomBytesIO
 from pynetdicom import evt
 
+from pacs_actors.dicom import client_send_job
 from pacs_actors.dicom.client import Peer, PeerGone, Proposal, associate
 from pacs_actors.dicom.client_send_job import Fate, Outcome, SendJob
 from pacs_actors.threads import NativePool
@@ -195,7 +196,10 @@ async def test_a_peer_that_takes_one_association_only_gets_everything_on_it(
     assert (accepted, run.opened) == (1, 4)
 
 
-async def test_a_peer_that_goes_for_good_leaves_the_rest_as_failed(tmp_path: Path, pool: NativePool) -> None:
+async def test_a_peer_that_goes_for_good_leaves_the_rest_as_failed(
+    tmp_path: Path, pool: NativePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_send_job, "_RECONNECT_AFTER_S", (0.01, 0.02, 0.04))
     instances(tmp_path, 400)
     served = 0
 
