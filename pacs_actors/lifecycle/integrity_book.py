@@ -105,7 +105,7 @@ _TAKE: Final = """
 # One that began in the future was begun before the clock was set back: it says nothing about when the next is due.
 _BEGIN: Final = """
     INSERT INTO integrity_runs (kind) SELECT 'scrub' WHERE NOT EXISTS (SELECT FROM integrity_runs WHERE kind = 'scrub'
-        AND (ended_at IS NULL OR (problem = '' AND began_at > now() - make_interval(secs => $1) AND began_at <= now())))
+        AND (ended_at IS NULL OR (began_at > now() - make_interval(secs => $1) AND began_at <= now())))
     ON CONFLICT DO NOTHING"""
 _SETTLE: Final = """
     UPDATE integrity_findings SET settled_at = now(), settled = $2 WHERE id = ANY ($1::bigint[]) AND settled_at IS NULL"""
@@ -150,24 +150,41 @@ class IntegrityBook:
             raise LeaseLost
 
     async def finish(self, work: Work, problem: str = "") -> None:
-        """It has seen everything, or cannot go on. What it did not see again of what runs like it had found is gone."""
+        """It has seen everything, or cannot go on."""
+        await self._execute(
+            """UPDATE integrity_runs SET ended_at = now(), problem = $3, objects = $4, size_bytes = $5, found = $6, fixed = $7,
+                leased_until = '-infinity' WHERE id = $1 AND lease = $2 AND ended_at IS NULL""",
+            work.run, work.lease, storable(problem)[:500], work.objects, work.size_bytes, work.found, work.fixed,
+        )  # fmt: skip
 
-        async def unit(connection: asyncpg.Connection) -> None:
+    async def settle_what_is_gone(self, run: int, most: int = 1000) -> int:
+        """What runs like this one had found, and this one, which has seen everything, has not; how many.
+
+        What could not be had, and can be had now, is ONLINE again.
+        """
+
+        async def unit(connection: asyncpg.Connection) -> int:
             async with connection.transaction():
-                row = await connection.fetchrow(
-                    """UPDATE integrity_runs SET ended_at = now(), problem = $3, objects = $4, size_bytes = $5, found = $6,
-                        fixed = $7, leased_until = '-infinity' WHERE id = $1 AND lease = $2 AND ended_at IS NULL
-                    RETURNING kind, began_at""",
-                    work.run, work.lease, storable(problem)[:500], work.objects, work.size_bytes, work.found, work.fixed,
+                rows = await connection.fetch(
+                    """SELECT f.id, CASE WHEN f.indexed THEN f.sop_instance_uid END AS uid, f.subject
+                    FROM integrity_findings f JOIN integrity_runs r ON r.id = $1 AND r.kind = f.found_by
+                    WHERE f.settled_at IS NULL AND f.seen_at < r.began_at AND f.quarantine_key = '' ORDER BY f.id LIMIT $2""",
+                    run, most,
                 )  # fmt: skip
-                if row is not None and not problem:
-                    await connection.execute(
-                        """UPDATE integrity_findings SET settled_at = now(), settled = 'gone'
-                        WHERE settled_at IS NULL AND found_by = $1 AND seen_at < $2 AND quarantine_key = ''""",
-                        row[0], row[1],
+                back = {row["uid"]: row["subject"] for row in rows if row["uid"]}
+                if back:
+                    await lock_series(connection, list(back))
+                    series = await connection.fetch(
+                        """UPDATE instances i SET availability = 'ONLINE' FROM unnest($1::text[], $2::text[]) AS b (uid, key)
+                        WHERE i.sop_instance_uid = b.uid AND i.object_key = b.key AND i.availability = 'UNAVAILABLE'
+                        RETURNING i.series""",
+                        list(back), list(back.values()),
                     )  # fmt: skip
+                    await raise_availability(connection, sorted({row[0] for row in series}))
+                await connection.execute(_SETTLE, [row["id"] for row in rows], "gone")
+                return len(rows)
 
-        await self.database.run(unit)
+        return await self.database.run(unit, within_s=_WITHIN_S)
 
     async def release(self, work: Work) -> None:
         """Leave it to whoever comes next."""

@@ -1,4 +1,4 @@
-"""What becomes of an object that is not good: it is noted, taken out of the way, and brought back from another copy if there is one."""
+"""What becomes of an object that is not good: it is noted, taken out of the way, and healed from another copy if there is one."""
 
 from __future__ import annotations
 

@@ -6,13 +6,13 @@ than a batch folder has objects and ``STRETCH_OBJECTS`` together.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, Literal
 
 import asyncpg
 from msgspec import Struct
 
-from pacs_actors.archive.objects.keys import MAX_BATCH
+from pacs_actors.archive.objects.keys import MAX_BATCH, parse_key
 from pacs_actors.database import Database
 
 STRETCH_OBJECTS: Final = 8192
@@ -138,6 +138,29 @@ class IntegrityRows:
             return [Row(*row) for row in rows]
 
         return await self.database.run(unit, within_s=_WITHIN_S)
+
+    async def listed_in_quarantine(self, keys: Sequence[str]) -> set[str]:
+        """Those that have a row in the quarantine."""
+
+        async def unit(connection: asyncpg.Connection) -> set[str]:
+            sql = "SELECT object_key FROM quarantine WHERE object_key = ANY ($1::text[])"
+            return {row[0] for row in await connection.fetch(sql, list(keys))}
+
+        return await self.database.run(unit, within_s=_WITHIN_S)
+
+    async def quarantined_of(self, sop_instance_uid: str) -> list[str]:
+        """Keys in quarantine of an instance's objects."""
+
+        async def unit(connection: asyncpg.Connection) -> list[str]:
+            sql = "SELECT object_key FROM quarantine WHERE sop_instance_uid = $1 ORDER BY id LIMIT 100"
+            return [row[0] for row in await connection.fetch(sql, sop_instance_uid)]
+
+        return await self.database.run(unit, within_s=_WITHIN_S)
+
+
+def places(keys: Iterable[str]) -> list[tuple[int, int, str]]:
+    """(slot, batch, key) of each, to ask for their rows by."""
+    return [(parts.slot, parts.batch, key) for key, parts in ((key, parse_key(key)) for key in keys)]
 
 
 def _by_key(records: Sequence[asyncpg.Record]) -> dict[str, Row]:

@@ -11,6 +11,7 @@ from msgspec import Struct
 from pacs_actors.archive.objects.interface import ObjectStore
 from pacs_actors.archive.objects.keys import MAX_BATCH, parse_key
 from pacs_actors.lifecycle.integrity_rows import STRETCH_OBJECTS, IntegrityRows, Row
+from pacs_actors.operations import logs
 from pacs_actors.threads import NativePool
 
 _MOST_FOLDERS: Final = 2048
@@ -47,7 +48,7 @@ async def stretches(
     """All from a cursor on. Rows are asked for before the folders are listed: what is stored meanwhile has no row yet.
 
     rows:    None: there is no index to ask
-    raises:  Unavailable, OSError
+    raises:  Unavailable; OSError if the folders of a slot cannot be listed
     """
     slots = set(await pool.run(store.slots))
     if rows is not None:
@@ -75,13 +76,16 @@ async def stretches(
 def _listed(
     store: ObjectStore, slot: int, folders: list[int], first: int, reach: int
 ) -> tuple[int, list[str]]:
-    """(last folder, keys of the objects) of as many folders as make a stretch. For native threads. raises: OSError"""
+    """(last folder, keys of the objects) of as many folders as make a stretch. For native threads."""
     keys: list[str] = []
     begin = bisect_left(folders, first)
     for folder in folders[begin : begin + _MOST_FOLDERS]:
         if folder > reach:
             return reach, sorted(keys)
-        keys += store.keys(slot, folder)
+        try:
+            keys += store.keys(slot, folder)
+        except OSError as error:  # whoever looks for what the index has in it will see
+            logs.error("folder_unreadable", slot=slot, batch=folder, why=error.strerror or str(error))
         if len(keys) >= STRETCH_OBJECTS:
             return folder, sorted(keys)
     more = folders[begin + _MOST_FOLDERS : begin + _MOST_FOLDERS + 1]

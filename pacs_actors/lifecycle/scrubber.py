@@ -107,7 +107,7 @@ class Scrubber:
                 try:
                     await scrub(self.store, IntegrityRows(self.book.database), pool, pace, work.cursor, tell)
                 except OSError as why:
-                    problem = f"a folder cannot be listed: {why.strerror or why}"
+                    problem = f"the folders of a slot cannot be listed: {why.strerror or why}"
                 except (Unavailable, LeaseLost) as failure:
                     lost.append(failure)
                 beside.cancel_scope.cancel()
@@ -116,6 +116,8 @@ class Scrubber:
             pace.stop()
         if lost:
             raise lost[0]
+        while not problem and await self.book.settle_what_is_gone(work.run):
+            await self.book.renew(work)
         await self.book.finish(work, problem)
         logs.event(
             "scrub_done", run=work.run, objects=work.objects, bytes=work.size_bytes, found=work.found, problem=problem

@@ -13,9 +13,9 @@ import trio
 from msgspec import Struct
 
 from pacs_actors.archive.objects.interface import ObjectStore
-from pacs_actors.archive.objects.keys import ObjectMissing, parse_key
+from pacs_actors.archive.objects.keys import ObjectMissing
 from pacs_actors.lifecycle.integrity_reading import Condition, Openable, Pace, Reading, read_some
-from pacs_actors.lifecycle.integrity_rows import IntegrityRows, Row
+from pacs_actors.lifecycle.integrity_rows import IntegrityRows, Row, places
 from pacs_actors.lifecycle.integrity_walk import Cursor, Stretch, stretches
 from pacs_actors.threads import NativePool
 
@@ -61,7 +61,7 @@ async def scrub(
 
     rows:    None: there is no index to ask
     pace:    is stopped in the end
-    raises:  Unavailable; OSError if a folder cannot be listed; what ``tell`` raises
+    raises:  Unavailable; OSError if the folders of a slot cannot be listed; what ``tell`` raises
     """
     try:
         async for stretch in stretches(store, pool, rows, begin):
@@ -108,7 +108,7 @@ async def _damages(rows: IntegrityRows | None, troubles: Iterable[Reading]) -> l
     """What is wrong of what was not read well: what is gone together with its row was removed since it was listed."""
     found: list[Damage] = []
     troubles = sorted(troubles, key=lambda reading: reading.key)
-    now = {} if rows is None else await rows.of_keys([_place(reading.key) for reading in troubles])
+    now = {} if rows is None else await rows.of_keys(places(reading.key for reading in troubles))
     for reading in troubles:
         row = now.get(reading.key)
         if reading.condition is Condition.LOST and (row is None or row.place != "index" or row.elsewhere):
@@ -121,32 +121,35 @@ async def _damages(rows: IntegrityRows | None, troubles: Iterable[Reading]) -> l
 async def lost(
     store: ObjectStore, rows: IntegrityRows, pool: NativePool, lacking: Sequence[Row]
 ) -> list[Damage]:
-    """Of rows whose object was not among those listed: those that are still in the index, with an object that is nowhere."""
+    """Of rows whose object was not among those listed: those that are still in the index, with an object that cannot be had."""
     lacking = [row for row in lacking if row.place == "index"]
     if not lacking:
         return []
     absent = await pool.run(absent_of, store, [row.key for row in lacking])
-    now = await rows.of_keys([_place(key) for key in absent])
-    still = [row for key, row in now.items() if row.place == "index"]
+    now = await rows.of_keys(places(absent))
+    still = [row for row in now.values() if row.place == "index"]
     copied = await rows.with_copies([row for row in still if row.elsewhere])
     return [
-        Damage(Condition.LOST, row.key, row.sop_instance_uid, "it is not there", row)
+        Damage(
+            Condition.UNREADABLE if absent[row.key] else Condition.LOST,
+            row.key,
+            row.sop_instance_uid,
+            absent[row.key] or "it is not there",
+            row,
+        )
         for row in sorted(still, key=lambda row: row.key)
         if row.key not in copied
     ]
 
 
-def absent_of(store: Openable, keys: Iterable[str]) -> list[str]:
-    """Those that the store does not have. For native threads. raises: OSError"""
-    found: list[str] = []
+def absent_of(store: Openable, keys: Iterable[str]) -> dict[str, str]:
+    """Those that the store does not give, and why: "" if it does not have them. For native threads."""
+    found: dict[str, str] = {}
     for key in keys:
         try:
             os.close(store.open(key).fd)
         except ObjectMissing:
-            found.append(key)
+            found[key] = ""
+        except OSError as error:
+            found[key] = error.strerror or str(error)
     return found
-
-
-def _place(key: str) -> tuple[int, int, str]:
-    parts = parse_key(key)
-    return parts.slot, parts.batch, key

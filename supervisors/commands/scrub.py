@@ -1,0 +1,158 @@
+"""``pacs-actors scrub``: read every object and compare it with its checksum."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from supervisors.options import Commands, add_json_option, add_settings_options, print_json, settings_from
+
+if TYPE_CHECKING:
+    from config.settings import Settings
+    from pacs_actors.lifecycle.integrity_damage import DamageKeeper
+    from pacs_actors.lifecycle.scrubbing import Damage, Portion
+
+_COULD_NOT_RUN = 2
+_MOST_LISTED = 10_000
+_MB = 1_000_000
+
+
+def register(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "scrub",
+        help="read every object and compare it with its checksum",
+        description="Read every object under the data folder from the disk, not from memory, and compare it with the checksum that "
+        "it was stored with; look also for instances of the index whose object is gone. Works while the server runs and while it "
+        "does not. Prints a line for each object that is not good, its SOP Instance UID first. Exit code 0: all is well; "
+        "1: something is not; 2: it could not run. The server does the same by itself, once in integrity.cycle_days. "
+        "Example: pacs-actors scrub --data pacs-data --rate 200",
+    )
+    parser.add_argument("--rate", type=_rate, metavar="MB_S", help="read so much at most, MB a second")
+    parser.add_argument(
+        "--quarantine",
+        action="store_true",
+        help="move what is corrupt to quarantine, so that nobody is sent it, and note it as the server would",
+    )
+    add_json_option(parser)
+    parser.later = add_settings_options
+    parser.set_defaults(run=run)
+
+
+def _rate(text: str) -> float:
+    rate = float(text)
+    if not 0 < rate <= 1_000_000:
+        raise argparse.ArgumentTypeError("expected MB a second, more than 0")
+    return rate
+
+
+class _Report:
+    """Tells what is found as it is found; as JSON in the end."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json, self.indexed = as_json, True
+        self.objects = self.size_bytes = self.damaged = 0
+        self.listed: list[dict[str, str]] = []
+
+    def add(self, portion: Portion) -> None:
+        self.objects += portion.objects + len(portion.damages)
+        self.size_bytes += portion.size_bytes
+        for damage in portion.damages:
+            self._tell(damage)
+        if sys.stderr.isatty():
+            print(
+                f"\r{self.objects:,} objects, {self.size_bytes / _MB:,.0f} MB", end="", file=sys.stderr, flush=True
+            )  # fmt: skip
+
+    def _tell(self, damage: Damage) -> None:
+        self.damaged += 1
+        uid, condition = damage.sop_instance_uid, damage.condition.value
+        if not self.as_json:
+            print(f"{uid or '-'} {condition} {damage.key}: {damage.why}", flush=True)
+        elif len(self.listed) < _MOST_LISTED:
+            self.listed.append(
+                {"sop_instance_uid": uid, "condition": condition, "key": damage.key, "why": damage.why}
+            )
+
+    def finish(self) -> None:
+        if self.as_json:
+            facts: dict[str, Any] = {
+                "objects": self.objects,
+                "size_bytes": self.size_bytes,
+                "damaged": self.damaged,
+            }
+            print_json({**facts, "index_asked": self.indexed, "list": self.listed})
+            return
+        what = f"{self.damaged:,} are not good" if self.damaged else "all are good"
+        print(f"Read {self.objects:,} objects, {self.size_bytes / _MB:,.1f} MB: {what}.")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    settings = settings_from(arguments)
+    import trio
+
+    from pacs_actors.operations import logs
+    from protocols.errors import ConfigError, PacsError
+    from supervisors.integrity_access import failure_of
+
+    logs.configure("critical", "scrub")
+    data = Path(settings.server.data).resolve()
+    if not (data / "objects").is_dir():
+        raise ConfigError(f"server.data: there are no objects under {data}")
+    report = _Report(as_json=arguments.json)
+    failure: str | None = None
+    try:
+        trio.run(_scrub, settings, arguments, report)
+    except* (PacsError, OSError) as group:
+        failure = failure_of(group)
+    if failure is not None:
+        print(f"pacs-actors: {failure}", file=sys.stderr)
+        return _COULD_NOT_RUN
+    report.finish()
+    return 1 if report.damaged else 0
+
+
+async def _scrub(settings: Settings, arguments: argparse.Namespace, report: _Report) -> None:
+    from pacs_actors.archive.objects.keys import MAX_SLOT
+    from pacs_actors.archive.objects.local import LocalObjectStore
+    from pacs_actors.lifecycle.integrity_book import IntegrityBook
+    from pacs_actors.lifecycle.integrity_damage import DamageKeeper
+    from pacs_actors.lifecycle.integrity_reading import Pace
+    from pacs_actors.lifecycle.integrity_rows import IntegrityRows
+    from pacs_actors.lifecycle.integrity_walk import Cursor
+    from pacs_actors.lifecycle.scrubbing import scrub
+    from pacs_actors.threads import NativePool
+    from supervisors.integrity_access import index_if_any
+
+    rate = None if arguments.rate is None else arguments.rate * _MB
+    # A slot of its own, so that a running server's are left alone; nothing is stored in it.
+    async with (
+        LocalObjectStore(Path(settings.server.data), MAX_SLOT, settings.storage) as store,
+        index_if_any(settings) as database,
+        NativePool(max(settings.integrity.threads, settings.storage.writer_threads), "scrub") as pool,
+    ):
+        report.indexed = database is not None
+        keeper = None if database is None else DamageKeeper(store, IntegrityBook(database))
+
+        async def tell(portion: Portion) -> None:
+            report.add(portion)
+            if arguments.quarantine:
+                await _put_aside(store, keeper, portion)
+
+        rows = None if database is None else IntegrityRows(database)
+        await scrub(store, rows, pool, Pace(rate), Cursor(), tell)
+
+
+async def _put_aside(store: Any, keeper: DamageKeeper | None, portion: Portion) -> None:
+    from contextlib import suppress
+
+    from pacs_actors.archive.objects.keys import ObjectMissing
+    from pacs_actors.lifecycle.integrity_reading import Condition
+
+    for damage in portion.damages:
+        if keeper is not None:
+            await keeper.keep(damage, "scrub", quarantine=True)
+        elif damage.condition is Condition.CORRUPT:
+            with suppress(ObjectMissing):
+                await store.quarantine(damage.key, "damaged")
