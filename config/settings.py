@@ -10,7 +10,9 @@ from typing import Annotated
 
 from msgspec import Meta, Struct, field
 
+from config.backup import BackupSettings
 from config.integrity import IntegritySettings
+from config.lifecycle import LifecycleSettings
 from config.scope import NodeScope
 from config.stores import LifecycleStoreSettings
 
@@ -106,6 +108,13 @@ class NodeSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
 
 class StorageSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    layout: Annotated[
+        str,
+        Meta(
+            pattern="^(segments|files)$",
+            description="segments: new objects of up to 1 MiB share files; files: each has its own. Both are read always.",
+        ),
+    ] = "files"
     writer_threads: Annotated[
         int, Meta(ge=1, le=64, description="Native threads that write objects, per worker.")
     ] = 4
@@ -340,4 +349,6 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     audit: AuditSettings = field(default_factory=AuditSettings)
     people: PeopleSettings = field(default_factory=PeopleSettings)
     integrity: IntegritySettings = field(default_factory=IntegritySettings)
+    backup: BackupSettings = field(default_factory=BackupSettings)
+    lifecycle: LifecycleSettings = field(default_factory=LifecycleSettings)
     stores: dict[str, LifecycleStoreSettings] = field(default_factory=dict)

@@ -19,6 +19,14 @@ class LifecycleStoreSettings(Struct, frozen=True, forbid_unknown_fields=True, kw
     """A place for copies of objects beside the local archive."""
 
     kind: Annotated[str, Meta(pattern="^(folder|s3)$", description="folder or s3.")]
+    tier: Annotated[
+        str,
+        Meta(
+            pattern="^(nearline|archive)$",
+            description="nearline: who asks for an image gets it from here at once. archive: too slow for that; its study is"
+            " recalled first (Instance Availability NEARLINE and OFFLINE).",
+        ),
+    ] = "nearline"
     path: Annotated[str | None, Meta(description="folder: where it is. It must exist.")] = None
     mounted: Annotated[
         bool,
@@ -93,8 +101,8 @@ def problems(stores: dict[str, LifecycleStoreSettings]) -> Iterator[str]:
     """Broken rules, as sentences that begin with the key path."""
     for name, store in stores.items():
         at = f"stores.{name}"
-        if not STORE_NAME.fullmatch(name) or name == "local":
-            yield f"{at}: expected a name of small letters, digits and hyphens, not local"
+        if not STORE_NAME.fullmatch(name) or name in ("local", "online"):
+            yield f"{at}: expected a name of small letters, digits and hyphens, not local or online"
         if store.kind == "folder":
             if not store.path:
                 yield f"{at}.path: needed by a folder"

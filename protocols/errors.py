@@ -71,6 +71,8 @@ class BadIdentifier(Refusal):
 class Unavailable(PacsError):
     """Not now: ask again later."""
 
+    retry_after_s: int = 2
+
 
 class ConfigError(PacsError):
     """A setting is wrong; the text begins with its key path."""

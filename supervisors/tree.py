@@ -12,7 +12,10 @@
     ├── query responders   one for one; serve one mailbox
     ├── people keeper
     ├── commitment agent
-    └── deletion keeper
+    ├── deletion keeper
+    ├── recaller
+    ├── tier movers        if there are tier stores
+    └── lifecycle scheduler in the first worker
 
 Images are accepted before PostgreSQL answers. Draining goes with the flow: listeners, web, writers, responders, indexer, auditor.
 """
@@ -21,7 +24,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -54,6 +57,7 @@ from pacs_actors.dicom.identity import Identities
 from pacs_actors.dicom.listener import Listener
 from pacs_actors.dicom.services import SERVICES
 from pacs_actors.dicom.tls import server_context
+from pacs_actors.lifecycle.stores.interface import TierStore
 from pacs_actors.mail import Ready
 from pacs_actors.mail.mailbox import Mailbox
 from pacs_actors.node_page import ACCEPTING, NodePage
@@ -68,6 +72,7 @@ from pacs_actors.settings_book import SettingsBook
 from protocols.errors import Unavailable
 from protocols.messages.archive import IndexMessage, IngestMessage
 from supervisors.audit_branch import AuditBranch
+from supervisors.lifecycle_branch import LifecycleBranch, open_stores
 from supervisors.orders import WorkerOrders
 from supervisors.status_board import StatusBoard
 from supervisors.supervisor import Child, RestartLimit, one_for_one
@@ -106,12 +111,13 @@ class WorkerTree:
         debt = max(0, self.page.answered(slot) - self.page.indexed(slot))
         async with (
             LocalObjectStore(Path(settings.server.data), slot, settings.storage) as store,
+            open_stores(settings) as stores,
             Database(self.orders.dsn, settings.database) as database,
             self._transcoder() as transcoder,
             PasswordHasher() as hasher,
             trio.open_nursery() as nursery,
         ):
-            self._plant(store, database, transcoder, hasher, debt)
+            self._plant(store, stores, database, transcoder, hasher, debt)
             nursery.start_soon(self._drain, nursery.cancel_scope)
             self.root.vitals.state, self.root.vitals.starts = "up", 1
             await self.root.run()
@@ -134,6 +140,7 @@ class WorkerTree:
     def _plant(
         self,
         store: LocalObjectStore,
+        stores: Mapping[str, TierStore],
         database: Database,
         transcoder: Transcoder,
         hasher: PasswordHasher,
@@ -166,8 +173,14 @@ class WorkerTree:
         )  # fmt: skip
         self.facilities = facilities
         facilities.commitments = CommitmentAgent(facilities, CommitmentBook(database))
+        deletions = Deletions(database)
+        self.lifecycle = LifecycleBranch(
+            self.orders, database, store, stores, progress, deletions,
+            deleted=self._look_for_deletions, undo_s=lambda: self.book.current.web.undo_s,
+        )  # fmt: skip
+        facilities.recaller = self.lifecycle.recaller
         facilities.deletions = DeletionKeeper(
-            Deletions(database), store, progress, self.index,
+            deletions, store, progress, self.index,
             MetadataFiles(Path(settings.server.data) / FOLDER, settings.web.metadata_cache_bytes),
             backlog=backlog, custom=custom,
         )  # fmt: skip
@@ -227,9 +240,10 @@ class WorkerTree:
             Child("people keeper", PeopleKeeper(self.people, self.shares.shares).run),
             Child("commitment agent", facilities.commitments.run),
             Child("deletion keeper", facilities.deletions.run),
+            *self.lifecycle.children(),
         )
         self.board.root = self.root
-        self.board.more_counters = self.auditing.counters
+        self.board.more_counters = lambda: self.auditing.counters() | self.lifecycle.counters()
 
     def _slots_to_recover(self, store: LocalObjectStore) -> list[int]:
         """Our own slot, and for the first worker those of workers that were there before there were fewer."""
@@ -240,6 +254,9 @@ class WorkerTree:
         if not self._drain_asked.is_set():
             self.page.set_state(ACCEPTING)
         task_status.started()
+
+    def _look_for_deletions(self) -> None:
+        self.facilities.deletions.look()
 
     def _use_settings(self, settings: Settings) -> None:
         """Hand on those in force to whoever does not look them up at the moment of their use."""

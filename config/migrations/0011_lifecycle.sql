@@ -32,6 +32,17 @@ CREATE TABLE copy_removals (
     PRIMARY KEY (store, key)
 );
 
+-- Of which studies all instances have a copy in a store, as far as they are still as many.
+CREATE TABLE study_copies (
+    study_instance_uid      text COLLATE "C" NOT NULL,
+    store                   text COLLATE "C" NOT NULL,
+    instances               integer NOT NULL,
+    stored_bytes            bigint NOT NULL,
+    since                   timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (study_instance_uid, store)
+);
+CREATE INDEX study_copies_store ON study_copies (store, since);
+
 -- What policies ask of a study besides what is in its images.
 CREATE TABLE study_storage (
     study_instance_uid      text COLLATE "C" PRIMARY KEY,
@@ -107,5 +118,5 @@ CREATE INDEX tier_moves_ended ON tier_moves (ended_at) WHERE ended_at IS NOT NUL
 CREATE TABLE lifecycle_clock (
     one                     boolean PRIMARY KEY DEFAULT true CHECK (one),
     seen_at                 timestamptz NOT NULL,
-    doubted_since           timestamptz
+    doubted_since           timestamptz              -- it has jumped, and nobody has said yet that it is right
 );

@@ -18,6 +18,7 @@ LEVELS: Final = (Level.PATIENT, Level.STUDY, Level.SERIES, Level.IMAGE)
 SEVERAL_VALUES: Final = frozenset({0x00080008, 0x00081050, 0x00081060, 0x00081070, 0x00081080})
 ARRAYS: Final = frozenset({0x00080061, 0x00080062})
 REQUEST_ATTRIBUTES: Final = 0x00400275
+INSTANCE_AVAILABILITY: Final = 0x00080056
 
 ALIAS: Final = {Level.PATIENT: "p", Level.STUDY: "s", Level.SERIES: "e", Level.IMAGE: "i"}
 _JOIN: Final = {
@@ -50,6 +51,8 @@ def select_list(
         attribute = BY_TAG.get(tag)
         if tag in vrs and (found := custom_column(tag, level)) is not None:
             of_level, expression = found
+        elif tag == INSTANCE_AVAILABILITY and level is not Level.PATIENT:
+            of_level, expression = level, f"{ALIAS[level]}.availability"
         elif attribute is not None and LEVELS.index(attribute.level) <= LEVELS.index(level):
             of_level, expression = attribute.level, _expression(attribute)
         else:

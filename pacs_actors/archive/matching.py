@@ -24,6 +24,7 @@ from pacs_actors.archive.answer_columns import (
     ALL_ITEMS,
     ARRAYS,
     COUNTED,
+    INSTANCE_AVAILABILITY,
     LEVELS,
     REQUEST_ATTRIBUTES,
     SEEN,
@@ -44,8 +45,9 @@ UNIQUE_KEY: Final = {
     Level.PATIENT: 0x00100020, Level.STUDY: 0x0020000D, Level.SERIES: 0x0020000E, Level.IMAGE: 0x00080018,
 }  # fmt: skip
 
-# Never matched: the level, the answer's character set, where and whether it can be had, the time zone.
-NOT_MATCHED: Final = frozenset({0x00080005, 0x00080052, 0x00080054, 0x00080056, 0x00080201, 0x00081190})
+# Not of the index: the level, the answer's character set, where it can be had, the time zone. And what is never matched.
+_NOT_STORED: Final = frozenset({0x00080005, 0x00080052, 0x00080054, 0x00080201, 0x00081190})
+NOT_MATCHED: Final = _NOT_STORED | {INSTANCE_AVAILABILITY}
 
 _DATE_AND_TIME: Final = (
     (0x00080020, 0x00080030), (0x00080021, 0x00080031), (0x00080022, 0x00080032), (0x00080023, 0x00080033),
@@ -208,7 +210,7 @@ class _Planner:
 
     def _statement(self) -> FindPlan:
         query = self.query
-        known = tuple(dict.fromkeys(tag for tag in query.returns if tag not in NOT_MATCHED))
+        known = tuple(dict.fromkeys(tag for tag in query.returns if tag not in _NOT_STORED))
         select, returns, levels, beyond = select_list(query.level, known, tuple(self.custom.items()))
         self.unsupported.update(dict.fromkeys(beyond))
         select = self._within_scope(select if self.items is None else select.replace(ALL_ITEMS, self.items))

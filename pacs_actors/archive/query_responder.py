@@ -25,7 +25,6 @@ from protocols.errors import Unavailable
 from protocols.messages import Ask, Message
 
 RETRIEVE_AE_TITLE = 0x00080054
-INSTANCE_AVAILABILITY = 0x00080056
 
 
 class Matches(Message, frozen=True):
@@ -93,19 +92,15 @@ class QueryResponder:
             QUERY_RETRIEVE_LEVEL,
             SPECIFIC_CHARACTER_SET,
             RETRIEVE_AE_TITLE,
-            INSTANCE_AVAILABILITY,
         }
         return Matches(data_sets, page.after, bool(missing))
 
     def _constants(self, query: FindQuery) -> tuple[tuple[int, str], ...]:
         """What is the same in every answer (PS3.4 C.4.1.1.3.2: level and retrieve AE title are always there)."""
-        constants = [
+        return (
             (QUERY_RETRIEVE_LEVEL, query.level.value),
             (RETRIEVE_AE_TITLE, self.settings.dicom.ae_title),
-        ]
-        if INSTANCE_AVAILABILITY in query.returns:
-            constants.append((INSTANCE_AVAILABILITY, "ONLINE"))
-        return tuple(constants)
+        )
 
 
 @lru_cache(maxsize=256)

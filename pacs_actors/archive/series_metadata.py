@@ -6,6 +6,7 @@ cold series make it once; if the first leaves, the other goes on.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final
@@ -21,7 +22,7 @@ from pacs_actors.archive.metadata_making import FORMAT, MetadataMaker
 from pacs_actors.archive.objects.interface import ObjectStore
 from pacs_actors.archive.progress import IndexProgress, wait_until_indexed
 from pacs_actors.archive.scope import StudyScope, scope_clause
-from pacs_actors.archive.web_locate import WebLocator
+from pacs_actors.archive.web_locate import ServedInstance, WebLocator
 from pacs_actors.threads import NativePool
 from protocols.errors import Unavailable
 
@@ -56,7 +57,9 @@ class SeriesState(Struct, frozen=True):
 
 
 class SeriesMetadata:
-    """folder: where made metadata is kept; limit_bytes: how much of it"""
+    """folder: where made metadata is kept; limit_bytes: how much of it
+    online: brings back those of some instances whose objects are elsewhere
+    """
 
     def __init__(
         self,
@@ -69,7 +72,9 @@ class SeriesMetadata:
         *,
         limit_bytes: int,
         catch_up_s: float,
+        online: Callable[[Sequence[ServedInstance]], Awaitable[Sequence[ServedInstance]]] | None = None,
     ) -> None:
+        self._online = online
         self._database, self._progress, self._locator = catalogue.database, progress, locator
         self._store, self._native, self._catch_up_s = store, native, catch_up_s
         self._files = MetadataFiles(folder, limit_bytes)
@@ -126,8 +131,11 @@ class SeriesMetadata:
             maker = MetadataMaker(self._store.open, base)
             # A portion at a time: images that arrive want the threads as well, and a small series is not to wait for a large one.
             for start in range(0, len(instances), _PORTION):
+                portion: Sequence[ServedInstance] = instances[start : start + _PORTION]
+                if self._online is not None:
+                    portion = await self._online(portion)
                 async with self._hand:
-                    await self._native.run(maker.add, instances[start : start + _PORTION])
+                    await self._native.run(maker.add, portion)
             body = await self._native.run(maker.finish)
             self.made += 1
             # What has changed since ``state`` was read must not be kept under its name.

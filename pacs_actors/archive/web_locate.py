@@ -7,11 +7,10 @@ from typing import Final
 
 import asyncpg
 import trio
-from msgspec import Struct
 
 from pacs_actors.archive.catalogue import Catalogue
 from pacs_actors.archive.criteria import Conditions
-from pacs_actors.archive.locating import MAX_LOCATED, TooMany
+from pacs_actors.archive.locating import MAX_LOCATED, LocatedInstance, TooMany
 from pacs_actors.archive.progress import IndexProgress, wait_until_indexed
 from pacs_actors.archive.scope import StudyScope, scope_clause
 
@@ -32,24 +31,9 @@ _ORDER: Final = (
 )
 
 
-class ServedInstance(Struct, frozen=True, gc=False):
-    """A stored instance, its object, and whose it is.
+class ServedInstance(LocatedInstance, frozen=True, gc=False):
+    """A stored instance, its object, and whose it is."""
 
-    key:         of the object in its store; an object never changes
-    size_bytes:  of the whole Part 10 file
-    data_offset: where the data set begins in it
-    digest:      xxh3-128 of the file from byte 128 on
-    """
-
-    sop_instance_uid: str
-    sop_class_uid: str
-    transfer_syntax_uid: str
-    key: str
-    size_bytes: int
-    data_offset: int
-    digest: bytes
-    study_instance_uid: str
-    series_instance_uid: str
     patient_id: str
 
 

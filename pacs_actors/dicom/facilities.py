@@ -27,6 +27,7 @@ from protocols.ul.negotiation import Negotiated, Policy, QuerySupport, Service, 
 if TYPE_CHECKING:
     from pacs_actors.archive.deletion_keeper import DeletionKeeper
     from pacs_actors.dicom.commitment_agent import CommitmentAgent
+    from pacs_actors.lifecycle.recaller import Recaller
 
 NOBODY = Identified()
 QUERY_SUPPORT = QuerySupport(relational=True, combined_datetime=True, fuzzy=True)
@@ -36,7 +37,8 @@ class Facilities:
     """What is handed in, and:
 
     commitments:   the worker's commitment agent, who needs the facilities himself and is set after them
-    deletions:     the worker's deletion keeper, set after them too
+    deletions:     the worker's deletion keeper, and
+    recaller:      who brings objects back that are elsewhere, set after them too
     queries:       the mailbox of the query responders
     send_buffers:  arenas of the retrievals, apart from those of the receivers
     identities:    who verifies user identities; None: nobody looks at them
@@ -44,6 +46,7 @@ class Facilities:
 
     commitments: CommitmentAgent
     deletions: DeletionKeeper
+    recaller: Recaller
 
     def __init__(
         self,

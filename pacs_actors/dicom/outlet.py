@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from types import TracebackType
 
-from pacs_actors.archive.catalogue import LocatedInstance
+import trio
+
+from pacs_actors.archive.locating import LocatedInstance
+from pacs_actors.archive.objects.keys import ObjectMissing
 from pacs_actors.archive.transcoder import convertible
 from pacs_actors.dicom.access import KnownAe
 from pacs_actors.dicom.client_association import Timeouts, abort, open_link, release
@@ -14,6 +17,7 @@ from pacs_actors.dicom.facilities import Facilities
 from pacs_actors.dicom.link import DicomLink, Incoming
 from pacs_actors.dicom.sender import ObjectDamaged, ObjectSender, Outgoing
 from pacs_actors.dicom.tls import client_context
+from pacs_actors.lifecycle.recaller import BeingRecalled
 from pacs_actors.operations import logs
 from protocols.dimse.commands import CommandField
 from protocols.errors import PacsError, PeerError
@@ -25,6 +29,8 @@ PROCESSING_FAILURE = 0x0110
 NO_CONTEXT = 0x0122
 _MESSAGE_IDS = 0xFFFF
 _RELEASE_WITHIN_S = 5.0
+_RECALLED_WITHIN_S = 600.0
+_LOOK_EVERY_S = 2.0
 _TIMEOUTS = Timeouts(connect=10.0, association=15.0, response=60.0)
 
 
@@ -95,7 +101,7 @@ class Outlet:
         raises: PeerGone, PeerSilent, Aborted, PeerError or BrokenOff when the association is lost
         """
         try:
-            context, outgoing = await self._choose(instance)
+            context, outgoing = await self._chosen(instance)
         except OSError as failure:
             logs.error("object_unreadable", key=instance.key, why=str(failure))
             return PROCESSING_FAILURE
@@ -117,6 +123,23 @@ class Outlet:
             logs.error("object_unreadable", key=instance.key, why=str(failure))
             raise BrokenOff(f"{instance.sop_instance_uid}: {failure}") from failure
         return await self._receive_status()
+
+    async def _chosen(self, instance: LocatedInstance) -> tuple[Context, Outgoing]:
+        """As ``_choose``, of an object that may have to be brought back first, which can take long from a slow store."""
+        recaller = self.facilities.recaller
+        recaller.used(instance.study_instance_uid)
+        try:
+            return await self._choose(instance)
+        except ObjectMissing:
+            pass
+        until = trio.current_time() + _RECALLED_WITHIN_S
+        while True:
+            try:
+                return await self._choose(await recaller.recalled(instance))
+            except BeingRecalled:
+                if self.cancel_asked or trio.current_time() >= until:
+                    raise
+            await trio.sleep(_LOOK_EVERY_S)
 
     async def _choose(self, instance: LocatedInstance) -> tuple[Context, Outgoing]:
         """The context to send an instance in, as it is stored if the peer takes that, else transcoded."""

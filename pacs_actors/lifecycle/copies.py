@@ -60,6 +60,13 @@ _HELD: Final = """
             WHERE c.sop_instance_uid = i.sop_instance_uid AND c.object_digest = i.digest)
     FROM instances i"""
 
+# Not for each of a thousand instances that come back together.
+_RECALLED: Final = """
+    INSERT INTO study_storage AS u (study_instance_uid, recalled_at, accessed_at)
+    SELECT s.study_instance_uid, now(), now() FROM series e JOIN studies s ON s.id = e.study WHERE e.id = $1
+    ON CONFLICT (study_instance_uid) DO UPDATE SET recalled_at = excluded.recalled_at, accessed_at = excluded.accessed_at
+    WHERE u.recalled_at IS NULL OR u.recalled_at < now() - interval '1 minute'"""
+
 
 class Copies:
     def __init__(self, database: Database) -> None:
@@ -136,6 +143,49 @@ class Copies:
                 )
 
         await self.database.run(unit)
+
+    async def complete(self, study_instance_uid: str, store: str) -> bool:
+        """Note that all of a study is in a store, if it is."""
+
+        async def unit(connection: asyncpg.Connection) -> bool:
+            noted = await connection.fetchval(
+                """WITH counted AS (
+                    SELECT count(*)::integer AS all_of_it, count(c.key)::integer AS copied,
+                        coalesce(sum(c.stored_bytes), 0) AS bytes
+                    FROM studies s JOIN series e ON e.study = s.id JOIN instances i ON i.series = e.id
+                    LEFT JOIN object_copies c ON c.sop_instance_uid = i.sop_instance_uid AND c.object_digest = i.digest
+                        AND c.store = $2
+                    WHERE s.study_instance_uid = $1)
+                INSERT INTO study_copies (study_instance_uid, store, instances, stored_bytes)
+                SELECT $1, $2, copied, bytes FROM counted WHERE copied = all_of_it AND copied > 0
+                ON CONFLICT (study_instance_uid, store) DO UPDATE SET instances = excluded.instances,
+                    stored_bytes = excluded.stored_bytes
+                RETURNING true""",
+                study_instance_uid, store,
+            )  # fmt: skip
+            return noted is not None
+
+        return await self.database.run(unit, within_s=_WITHIN_S)
+
+    async def incomplete(self, study_instance_uid: str, store: str) -> None:
+        """Nothing, or not all of a study is to be in a store any more."""
+        await self._execute(
+            "DELETE FROM study_copies WHERE study_instance_uid = $1 AND store = $2", study_instance_uid, store
+        )
+
+    async def released(self, study_instance_uid: str) -> None:
+        """Nothing of a study is a cached copy any more."""
+        await self._execute(
+            "UPDATE study_storage SET recalled_at = NULL WHERE study_instance_uid = $1", study_instance_uid
+        )
+
+    async def accessed(self, study_instance_uids: Sequence[str]) -> None:
+        """Note that studies were retrieved or viewed just now."""
+        await self._execute(
+            "INSERT INTO study_storage (study_instance_uid, accessed_at) SELECT unnest($1::text[]), now() "
+            "ON CONFLICT (study_instance_uid) DO UPDATE SET accessed_at = excluded.accessed_at",
+            sorted(set(study_instance_uids)),
+        )
 
     async def forget(self, store: str, held: Sequence[Held]) -> list[str]:
         """Take copies out of the book and into ``copy_removals``; their keys. Whoever asks has seen to it that others are left."""

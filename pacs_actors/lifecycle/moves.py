@@ -172,14 +172,6 @@ class Moves:
 
         return await self.database.run(unit)
 
-    async def tidy(self, keep_days: int) -> None:
-        """Forget what ended long ago."""
-        await self._execute(
-            "DELETE FROM tier_moves WHERE id = ANY (SELECT id FROM tier_moves "
-            "WHERE ended_at < now() - make_interval(days => $1) LIMIT 10000)",
-            keep_days,
-        )
-
     async def _execute(self, statement: str, *arguments: object) -> None:
         async def unit(connection: asyncpg.Connection) -> None:
             await connection.execute(statement, *arguments)
@@ -199,3 +191,12 @@ async def write_orders(connection: asyncpg.Connection, orders: Sequence[Order]) 
         [one.priority for one in orders],
     )  # fmt: skip
     return sum(row[0] for row in rows)
+
+
+async def forget_ended(connection: asyncpg.Connection, keep_days: int) -> None:
+    """Some of what ended long ago."""
+    await connection.execute(
+        "DELETE FROM tier_moves WHERE id = ANY (ARRAY (SELECT id FROM tier_moves "
+        "WHERE ended_at < now() - make_interval(days => $1) LIMIT 10000))",
+        keep_days,
+    )

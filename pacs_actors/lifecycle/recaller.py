@@ -1,52 +1,44 @@
-"""Recaller: opens objects for whoever serves them, and brings those back that are elsewhere, or lost here.
+"""Recaller: brings objects back that are elsewhere, or lost here, for whoever is about to serve them.
 
-Not an actor with a mailbox: its callers wait where they are. One object is brought by one task at a time, however many want it;
+Its callers wait where they are. One object is brought by one task at a time, however many want it;
 a whole study follows as work for the tier movers as soon as one of its instances was asked for.
 """
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Final, Protocol
+from typing import Final, TypeVar
 
 import trio
+from msgspec import structs
 
-from pacs_actors.archive.objects.interface import ObjectFile
+from pacs_actors.archive.locating import LocatedInstance
 from pacs_actors.archive.objects.keys import ObjectMissing
 from pacs_actors.archive.objects.local import LocalObjectStore
 from pacs_actors.lifecycle.carrier import Carrier, NoGoodCopy
 from pacs_actors.lifecycle.copies import Copies, Held
 from pacs_actors.lifecycle.moves import ONLINE, RECALL_PRIORITY, Moves, Order
+from pacs_actors.mail import Ready
 from pacs_actors.operations import logs
-from protocols.errors import OutOfResources, Refusal, Unavailable
+from protocols.errors import OutOfResources, PacsError, Unavailable
 
 _MOST_ORDERED: Final = 4096
+_MOST_NOTED: Final = 10_000
+_NOTED_EVERY_S: Final = 20.0
 
 
-class BeingRecalled(Refusal):
-    """What was asked for is on its way back from a slow store. DIMSE: A702H, unable to perform sub-operations."""
+class BeingRecalled(Unavailable):
+    """What was asked for is on its way back from a slow store."""
 
-    def __init__(self, study_instance_uid: str, retry_after_s: int) -> None:
-        super().__init__(
-            "The study is being recalled from the archive; ask again in a while.",
-            dimse_status=0xA702,
-            http_status=503,
-        )
-        self.study_instance_uid, self.retry_after_s = study_instance_uid, retry_after_s
+    def __init__(self, study_instance_uid: str) -> None:
+        super().__init__("The study is being recalled from the archive; ask again in a while.")
+        self.study_instance_uid = study_instance_uid
+        self.retry_after_s = 30
 
 
-class Stored(Protocol):
-    """An instance as it was located."""
-
-    @property
-    def sop_instance_uid(self) -> str: ...
-
-    @property
-    def study_instance_uid(self) -> str: ...
-
-    @property
-    def key(self) -> str: ...
+S = TypeVar("S", bound=LocatedInstance)
 
 
 class Recaller:
@@ -70,44 +62,81 @@ class Recaller:
         self._turns = trio.CapacityLimiter(at_once)
         self._under_way: dict[str, trio.Event] = {}
         self._ordered: dict[str, float] = {}
-        self.recalled = self.failed = 0
+        self._used: set[str] = set()
+        self.brought = self.failed = 0
 
-    async def open(self, instance: Stored) -> ObjectFile:
-        """The object of an instance, wherever it is; the caller closes it.
+    def used(self, study_instance_uid: str) -> None:
+        """Somebody retrieves or views it: policies ask when that was. Never blocks."""
+        if len(self._used) < _MOST_NOTED:
+            self._used.add(study_instance_uid)
+
+    async def run(self, *, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
+        """Write down now and then what was used."""
+        task_status.started()
+        while True:
+            await trio.sleep(_NOTED_EVERY_S)
+            used, self._used = self._used, set()
+            if used:
+                try:
+                    await self.copies.accessed(sorted(used))
+                except Unavailable:
+                    self._used |= used
+
+    async def recalled(self, instance: S) -> S:
+        """An instance whose object is not where its key says, with the key of the object once it is back.
 
         raises: ObjectMissing if there is none anywhere; BeingRecalled; Unavailable; OutOfResources; OSError
         """
-        try:
-            return self.store.open(instance.key)
-        except ObjectMissing:
-            if not self.carrier.stores:
-                raise
-        return self.store.open(await self._bring(instance))
+        if not self.carrier.stores:
+            raise ObjectMissing(instance.key)
+        return structs.replace(instance, key=await self._bring(instance))
 
-    async def bring(self, instances: Sequence[Stored]) -> dict[str, str]:
-        """Have them all online: SOP Instance UID -> key of those whose key is another one now. raises: as ``open``
+    async def online(self, instances: Sequence[S]) -> list[S]:
+        """Instances with their keys, after those that are elsewhere were brought back. raises: as ``recalled``
 
-        What cannot be had is left out, so that the others can be served.
+        What is nowhere keeps its key: who opens it is told.
         """
         if not self.carrier.stores:
-            return {}
-        elsewhere = [one for one in instances if not await self.store.exists(one.key)]
-        brought: dict[str, str] = {}
+            return list(instances)
+        found = list(instances)
+        left = deque[int]()
+        for place, one in enumerate(found):
+            if not await self.store.exists(one.key):
+                left.append(place)
+        failures: list[Exception] = []
 
-        async def each() -> None:
-            while elsewhere:
-                one = elsewhere.pop()
+        async def bring() -> None:
+            while left and not failures:
+                place = left.popleft()
                 try:
-                    brought[one.sop_instance_uid] = await self._bring(one)
-                except (ObjectMissing, OSError) as missing:
-                    logs.error("object_missing", key=one.key, uid=one.sop_instance_uid, why=str(missing))
+                    found[place] = await self.recalled(found[place])
+                except ObjectMissing as missing:
+                    logs.error("object_missing", key=missing.key, uid=found[place].sop_instance_uid)
+                except (PacsError, OSError) as failure:
+                    failures.append(failure)
 
-        async with trio.open_nursery(strict_exception_groups=False) as nursery:
-            for _ in range(min(len(elsewhere), int(self._turns.total_tokens))):
-                nursery.start_soon(each)
-        return brought
+        async with trio.open_nursery() as nursery:
+            for _ in range(min(len(left), int(self._turns.total_tokens))):
+                nursery.start_soon(bring)
+        if failures:
+            raise failures[0]
+        return found
 
-    async def _bring(self, instance: Stored) -> str:
+    async def heal(self, sop_instance_uid: str) -> bool:
+        """Give an instance whose object is lost or damaged a new one from a copy. False: there is no good one.
+
+        raises: Unavailable
+        """
+        found = await self.copies.of_instances([sop_instance_uid])
+        if not found or not found[0].copies:
+            return False
+        try:
+            await self.carrier.bring_in(found[0])
+        except (NoGoodCopy, ObjectMissing):
+            return False
+        return True
+
+    async def _bring(self, instance: LocatedInstance) -> str:
         uid = instance.sop_instance_uid
         with trio.move_on_after(self._wait_s):
             while (under_way := self._under_way.get(uid)) is not None:
@@ -121,7 +150,7 @@ class Recaller:
                 done.set()
         raise Unavailable("the object could not be brought back in time")
 
-    async def _bring_alone(self, instance: Stored) -> str:
+    async def _bring_alone(self, instance: LocatedInstance) -> str:
         found = await self.copies.of_instances([instance.sop_instance_uid])
         if not found:
             raise ObjectMissing(instance.key)
@@ -130,7 +159,7 @@ class Recaller:
             return held.key
         if held.copies and not (held.copies.keys() - self._slow):
             await self._order(instance.study_instance_uid)
-            raise BeingRecalled(instance.study_instance_uid, int(self._wait_s))
+            raise BeingRecalled(instance.study_instance_uid)
         try:
             key = await self.carrier.bring_in(held)
         except NoGoodCopy as why:
@@ -140,7 +169,7 @@ class Recaller:
         except OutOfResources:
             self.failed += 1
             raise
-        self.recalled += 1
+        self.brought += 1
         if held.online:
             logs.warning("object_healed", uid=held.sop_instance_uid, lost=held.key, by=key)
         else:

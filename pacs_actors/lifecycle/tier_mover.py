@@ -156,11 +156,14 @@ class _Moving:
         elif to:
             async for page in self._pages():
                 await self._copy_out(page, to)
+            await self.copies.complete(self.move.study_instance_uid, to)
         self.done = self.done_bytes = 0
         if source == ONLINE:
             async for page in self._pages():
                 await self._release(page)
+            await self.copies.released(self.move.study_instance_uid)
         elif source:
+            await self.copies.incomplete(self.move.study_instance_uid, source)
             async for page in self._pages():
                 await self._drop(page, source)
 

@@ -9,16 +9,14 @@ import msgspec
 from msgspec import Struct
 
 from pacs_actors.archive.metadata_making import Opening, instance_json
-from pacs_actors.archive.objects.keys import ObjectMissing
 from pacs_actors.archive.web_locate import ServedInstance
-from pacs_actors.operations import logs
 from pacs_actors.people.rights import Action
 from protocols.dicomweb.tag_rows import TagRow, tag_rows
 from web.api.paging import PAGE_QUERY, csv_answer, wants_csv
 from web.context import WebContext
 from web.dicomweb.objects import WebObjects
 from web.http.answer import Answer, json_answer
-from web.http.request import NotFound, Request
+from web.http.request import Request
 from web.http.routes import Parameter, Route
 
 _PATH: Final = "/api/v1/studies/{study}/series/{series}/instances/{instance}/tags"
@@ -48,12 +46,8 @@ def routes(context: WebContext, objects: WebObjects) -> list[Route]:
 async def _tags(context: WebContext, objects: WebObjects, request: Request) -> Answer:
     found = await objects.located(request)
     await objects.viewed(request, found)
-    read = partial(_read, context.archive.store.open, found, request.parameter("q")[:256])
-    try:
-        rows, total = await objects.native.run(read)
-    except ObjectMissing as missing:
-        logs.error("object_missing", key=missing.key, uid=found.sop_instance_uid)
-        raise NotFound from None
+    native, opening, wanted = objects.native, context.archive.store.open, request.parameter("q")[:256]
+    rows, total = await objects.reached(found, lambda one: native.run(_read, opening, one, wanted))
     if wants_csv(request):
         return csv_answer("tags", rows)
     return json_answer(TagPage(rows, None, total, total_exact=True))

@@ -155,7 +155,7 @@ async def _given(objects: WebObjects, instance: ServedInstance, asked: str) -> O
     try:
         return await objects.opened(instance, asked)
     except NotAcceptable:
-        return objects.stored(instance)
+        return await objects.stored(instance)
 
 
 @lru_cache(maxsize=256)

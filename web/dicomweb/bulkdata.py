@@ -90,7 +90,7 @@ class BulkData:
         return await self.objects.answer(whole, ("content-type", writer.content_type(kind)), ("etag", etag))
 
     async def _opened(self, instance: ServedInstance, asked: str) -> Opened:
-        return await self.objects.opened(instance, asked) if asked else self.objects.stored(instance)
+        return await self.objects.opened(instance, asked) if asked else await self.objects.stored(instance)
 
 
 def _letter(depth: int) -> str:

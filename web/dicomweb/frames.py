@@ -169,7 +169,7 @@ class Frames:
         syntax = given_syntax(asked, stored)
         if syntax == EXPLICIT_VR_LITTLE_ENDIAN and stored not in _NOT_CUT and _is_native(stored):
             # The pixels of both little endian syntaxes are the same.
-            return self.objects.stored(instance), syntax
+            return await self.objects.stored(instance), syntax
         opened = await self.objects.opened(instance, asked)
         return opened, opened.syntax
 

@@ -15,9 +15,7 @@ from typing import Final
 from pacs_actors.archive.metadata_files import FOLDER
 from pacs_actors.archive.metadata_making import FORMAT, instance_json
 from pacs_actors.archive.objects.interface import ObjectStore
-from pacs_actors.archive.objects.keys import ObjectMissing
 from pacs_actors.archive.series_metadata import SeriesMetadata, SeriesState
-from pacs_actors.operations import logs
 from pacs_actors.people.rights import Action
 from web.context import WebContext
 from web.dicomweb.json_answers import GZIP_FORMAT, VARY, json_body, json_type, takes_gzip
@@ -41,6 +39,7 @@ def routes(context: WebContext, objects: WebObjects) -> list[Route]:
             archive.catalogue, archive.progress, objects.locator, archive.store, archive.native,
             Path(settings.server.data) / FOLDER,
             limit_bytes=settings.web.metadata_cache_bytes, catch_up_s=settings.index.catch_up_s,
+            online=archive.recaller.online,
         ),
     )  # fmt: skip
 
@@ -97,11 +96,8 @@ class Metadata:
         headers = _headers(request, media_type, blake2b(facts.encode(), digest_size=16).hexdigest())
         if _is_fresh(request, headers):
             return Answer(304, headers)
-        try:
-            made = await self._objects.native.run(instance_json, self._store.open, found, base)
-        except ObjectMissing as missing:
-            logs.error("object_missing", key=missing.key, uid=found.sop_instance_uid)
-            raise NotFound from None
+        native, opening = self._objects.native, self._store.open
+        made = await self._objects.reached(found, lambda one: native.run(instance_json, opening, one, base))
         etag = [header for header in headers if header[0] == "etag"]
         return await json_body(request, b"[%b]" % made, self._objects.native, *etag, media_type=media_type)
 

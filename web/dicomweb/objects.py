@@ -6,10 +6,10 @@ Made once a worker, and handed to the files that serve a resource each.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import lru_cache
 from secrets import token_hex
-from typing import Final
+from typing import Final, TypeVar
 
 import trio
 
@@ -35,6 +35,8 @@ from web.dicomweb.ranges import asked_range, cut, is_known
 from web.http.answer import Answer
 from web.http.request import NotFound, Request
 
+T = TypeVar("T")
+
 _VIEW_EVERY_S: Final = 60.0
 _MOST_VIEWS: Final = 10_000
 # Not for DICOMweb, as the standard has it (PS3.18 8.7.3.5.2): what is stored so is given as Explicit VR Little Endian.
@@ -53,6 +55,7 @@ class WebObjects:
         self.native = archive.native
         self.reader = PieceReader(archive.native)
         self.audit = archive.audit
+        self._recaller = archive.recaller
         self._views: OrderedDict[tuple[str, str], float] = OrderedDict()
 
     async def located(self, request: Request) -> ServedInstance:
@@ -68,10 +71,27 @@ class WebObjects:
             raise NotFound
         return found
 
-    def stored(self, instance: ServedInstance) -> Opened:
+    async def stored(self, instance: ServedInstance) -> Opened:
         """The object as it is stored."""
         try:
             return self.conversions.stored(instance)
+        except ObjectMissing:
+            return await self.recalled(instance, self._stored)
+
+    async def _stored(self, instance: ServedInstance) -> Opened:
+        return self.conversions.stored(instance)
+
+    async def reached(self, instance: ServedInstance, use: Callable[[ServedInstance], Awaitable[T]]) -> T:
+        """What ``use`` makes of an instance whose object it opens, wherever the object is."""
+        try:
+            return await use(instance)
+        except ObjectMissing:
+            return await self.recalled(instance, use)
+
+    async def recalled(self, instance: ServedInstance, use: Callable[[ServedInstance], Awaitable[T]]) -> T:
+        """The same once its object, which is elsewhere or lost here, is back. raises: BeingRecalled"""
+        try:
+            return await use(await self._recaller.recalled(instance))
         except ObjectMissing as missing:
             logs.error("object_missing", key=missing.key, uid=instance.sop_instance_uid)
             raise NotFound from None
@@ -80,15 +100,12 @@ class WebObjects:
         """The object in the transfer syntax that was asked for, see ``given_syntax``. raises: NotAcceptable"""
         syntax = given_syntax(asked, instance.transfer_syntax_uid)
         try:
-            return await self.conversions.given(instance, syntax)
-        except ObjectMissing as missing:
-            logs.error("object_missing", key=missing.key, uid=instance.sop_instance_uid)
-            raise NotFound from None
+            return await self.reached(instance, lambda one: self.conversions.given(one, syntax))
         except CannotTranscode as failure:
             if asked == syntax:
                 raise NotAcceptable(f"It cannot be given in {syntax}: {failure}.") from None
         # Who named no syntax takes it as it is rather than not at all.
-        return self.stored(instance)
+        return await self.stored(instance)
 
     async def answer(self, pieces: list[Piece], *headers: tuple[str, str], status: int = 200) -> Answer:
         """A body of pieces: a small one is read before the answer begins, a large one while it is sent."""
@@ -125,6 +142,7 @@ class WebObjects:
         self._views.move_to_end(key)
         if len(self._views) > _MOST_VIEWS:
             self._views.popitem(last=False)
+        self._recaller.used(study)
         await self.audit.viewed(actor(who, request.address), study, patient_id)
 
     async def downloaded(self, request: Request, instances: Iterable[ServedInstance], form: str) -> None:

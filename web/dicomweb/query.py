@@ -44,7 +44,6 @@ _URL_PARTS: Final = (
 _NAME: Final = {Level.STUDY: "studies", Level.SERIES: "series", Level.IMAGE: "instances"}
 _CONSTANTS: Final = {
     SPECIFIC_CHARACTER_SET: '{"vr":"CS","Value":["ISO_IR 192"]}',
-    INSTANCE_AVAILABILITY: '{"vr":"CS","Value":["ONLINE"]}',
 }
 _PARAMETERS: Final = {
     "{attribute}": "A key: keyword or 8 hexadecimal digits, dotted into a sequence",
@@ -93,6 +92,8 @@ class Searches:
         path = _path(request)
         search = parse_search(level, request.query, path=path, custom=self._custom)
         tags = returned(search, path, self._custom)
+        if level is not Level.SERIES:  # of series PS3.18 table 10.6.3-4 knows none
+            tags = (*tags, INSTANCE_AVAILABILITY)
         most = self._archive.settings.web.max_query_results
         limit = most if search.limit is None else min(search.limit, most)
         query = FindQuery(
@@ -150,12 +151,7 @@ def _encoder(
 def _compiled(shape: _Shape) -> RowEncoder:
     vrs = dict(shape.custom)
     of = {tag: BY_TAG[tag].vr if tag in BY_TAG else vrs.get(tag) or dictionary_vr(tag) for tag in shape.tags}
-    constants = {
-        tag: text
-        for tag, text in _CONSTANTS.items()
-        if tag != INSTANCE_AVAILABILITY or shape.level is not Level.SERIES
-    }
-    return RowEncoder(shape.tags, of, constants=constants, made={RETRIEVE_URL: _retrieve_urls(shape)})
+    return RowEncoder(shape.tags, of, constants=_CONSTANTS, made={RETRIEVE_URL: _retrieve_urls(shape)})
 
 
 def _retrieve_urls(shape: _Shape) -> Callable[[Sequence[Column]], list[str]]:

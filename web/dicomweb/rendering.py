@@ -19,11 +19,9 @@ import msgspec
 import trio
 
 from pacs_actors.archive.conversions import Opened
-from pacs_actors.archive.objects.keys import ObjectMissing
 from pacs_actors.archive.progress import wait_until_indexed
 from pacs_actors.archive.web_locate import ServedInstance
 from pacs_actors.dicom.facilities import Facilities
-from pacs_actors.operations import logs
 from pacs_actors.people.rights import Action
 from pacs_actors.rendering.messages import CannotRender, Look, Picture, Viewport, Why
 from pacs_actors.rendering.renderer import Image, Renderer, RenderingFailed, StoredPixels
@@ -148,7 +146,7 @@ class Rendering:
             window=asked.window,
         )
         letters = letters_for(instance.sop_class_uid, is_video=bool(video_type(instance.transfer_syntax_uid)))
-        return await self.picture(request, instance, look, placeholder=letters, keep=True)
+        return await self.picture(request, instance, look, placeholder=letters)
 
     async def picture(
         self,
@@ -157,22 +155,24 @@ class Rendering:
         look: Look,
         *,
         placeholder: str = "",
-        keep: bool = False,
         warning: str = "",
     ) -> Answer:
         """One picture of an instance that the caller may see, or 304 if the caller has it already.
 
-        placeholder: letters for what cannot be shown; keep: it will be asked for again
+        placeholder: letters for what cannot be shown
         raises:      NotFound, NotAcceptable, RenderingFailed, Unavailable
         """
         stored = self._stored(instance)
-        tag = f'"{Renderer.tag(stored, look, placeholder)}"'
-        headers = (("etag", tag), ("cache-control", CACHE_CONTROL), ("vary", "accept"))
-        if is_known(request, tag):
+        tag = Renderer.tag(stored, look, placeholder)
+        etag = f'"{tag}"'
+        headers = (("etag", etag), ("cache-control", CACHE_CONTROL), ("vary", "accept"))
+        if is_known(request, etag):
             return Answer(304, headers)
         await self._objects.viewed(request, instance)
-        render = partial(self._rendered, instance, stored, look, placeholder=placeholder, keep=keep)
-        image = await request.while_there(render)
+        image = self.renderer.known(tag)
+        if image is None:
+            render = partial(self._rendered, instance, stored, look, placeholder=placeholder, keep=True)
+            image = await request.while_there(render)
         extra = (("warning", warning),) if warning else ()
         if image.picture is Picture.HTML:
             extra = (*extra, ("content-security-policy", _DOCUMENT_POLICY))
@@ -205,7 +205,7 @@ class Rendering:
         """The object with its data set not deflated."""
         if instance.transfer_syntax_uid in DEFLATED:
             return await self._objects.opened(instance, EXPLICIT_VR_LITTLE_ENDIAN)
-        return self._objects.stored(instance)
+        return await self._objects.stored(instance)
 
     async def _multipart(
         self, request: Request, looks: Sequence[tuple[ServedInstance, Look]], chosen: Chosen, asked: Asked
@@ -268,15 +268,16 @@ class Rendering:
         placeholder: str = "",
         keep: bool = False,
     ) -> Image:
+        async def render(one: ServedInstance) -> Image:
+            its = stored if one is instance else self._stored(one)
+            return await self.renderer.render(its, look, placeholder=placeholder, keep=keep)
+
         try:
-            return await self.renderer.render(stored, look, placeholder=placeholder, keep=keep)
+            return await self._objects.reached(instance, render)
         except CannotRender as failure:
             if failure.why is Why.NO_FRAME:
                 raise NotFound(f"No such frame: {failure.reason}.") from None
             raise NotAcceptable(f"This cannot be shown as a picture: {failure.reason}.") from None
-        except ObjectMissing as missing:
-            logs.error("object_missing", key=missing.key, uid=instance.sop_instance_uid)
-            raise NotFound from None
 
     def _stored(self, instance: ServedInstance) -> StoredPixels:
         return StoredPixels(

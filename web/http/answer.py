@@ -70,7 +70,7 @@ def of_error(error: PacsError) -> Answer:
         case Refusal():
             return problem_answer(error.http_status, str(error))
         case Unavailable():
-            return problem_answer(503, str(error), ("retry-after", "2"))
+            return problem_answer(503, str(error), ("retry-after", str(error.retry_after_s)))
         case PeerError():
             return problem_answer(400, str(error))
         case _:

@@ -1,0 +1,106 @@
+"""The lifecycle's part of a worker's tree: tier stores, recaller, tier movers, and in the first worker the scheduler."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import cast
+
+from config.settings import Settings
+from pacs_actors.archive.deletions import Deletions
+from pacs_actors.archive.objects.local import LocalObjectStore
+from pacs_actors.archive.progress import IndexProgress
+from pacs_actors.database import Database
+from pacs_actors.lifecycle.carrier import Carrier
+from pacs_actors.lifecycle.copies import Copies
+from pacs_actors.lifecycle.lifecycle_scheduler import LifecycleScheduler
+from pacs_actors.lifecycle.moves import Moves
+from pacs_actors.lifecycle.policies import Tier
+from pacs_actors.lifecycle.policy_book import PolicyBook
+from pacs_actors.lifecycle.recaller import Recaller
+from pacs_actors.lifecycle.stores.interface import TierStore
+from pacs_actors.lifecycle.stores.opening import make_store
+from pacs_actors.lifecycle.tier_mover import TierMover
+from supervisors.orders import WorkerOrders
+from supervisors.supervisor import Child
+
+
+@asynccontextmanager
+async def open_stores(settings: Settings) -> AsyncIterator[Mapping[str, TierStore]]:
+    """The tier stores of the settings: the quick ones first, which is the order in which they are asked."""
+    async with AsyncExitStack() as stack:
+        names = sorted(settings.stores, key=lambda name: settings.stores[name].tier != "nearline")
+        yield {
+            name: await stack.enter_async_context(make_store(name, settings.stores[name])) for name in names
+        }
+
+
+class LifecycleBranch:
+    """deleted: tells the deletion keeper that there is something to do"""
+
+    def __init__(
+        self,
+        orders: WorkerOrders,
+        database: Database,
+        store: LocalObjectStore,
+        stores: Mapping[str, TierStore],
+        progress: IndexProgress,
+        deletions: Deletions,
+        *,
+        deleted: Callable[[], None],
+        undo_s: Callable[[], float],
+    ) -> None:
+        settings = orders.settings.lifecycle
+        self._slot, self._root = orders.slot, Path(orders.settings.server.data)
+        self.stores = orders.settings.stores
+        self.tiers = {name: cast(Tier, one.tier) for name, one in self.stores.items()}
+        self.copies, self.moves, self.policies = Copies(database), Moves(database), PolicyBook(database)
+        self.carrier = Carrier(
+            store, stores, self.copies, progress, scratch=self._root / "tmp", read_back=settings.read_back
+        )
+        self.recaller = Recaller(
+            store, self.carrier, self.copies, self.moves,
+            slow_stores=[name for name, tier in self.tiers.items() if tier == "archive"],
+            wait_s=settings.recall_wait_s, at_once=settings.recalls_at_once,
+        )  # fmt: skip
+        self.movers = [
+            TierMover(
+                store, self.carrier, self.copies, self.moves, self.tiers, at_once=settings.objects_at_once
+            )
+            for _ in range(settings.movers)
+        ]
+        self.scheduler = LifecycleScheduler(
+            database, deletions, self.tiers, free_percent=self.free_percent, look=self.look, deleted=deleted,
+            undo_s=undo_s, every_s=settings.every_s, cache_bytes=settings.cache_bytes,
+            most_jump_days=settings.most_clock_jump_days, history_days=settings.history_days,
+        )  # fmt: skip
+
+    def children(self) -> list[Child]:
+        found = [Child("recaller", self.recaller.run)]
+        if self.tiers:
+            found += [Child(f"tier mover {n}", mover.run) for n, mover in enumerate(self.movers)]
+        if self._slot == 0:
+            found.append(Child("lifecycle scheduler", self.scheduler.run))
+        return found
+
+    def look(self) -> None:
+        """Something was ordered just now."""
+        for mover in self.movers:
+            mover.look()
+
+    def free_percent(self) -> float:
+        """Room that the online store has left."""
+        disk = os.statvfs(self._root)
+        return 100.0 * disk.f_bavail / disk.f_blocks if disk.f_blocks else 0.0
+
+    def counters(self) -> dict[str, int]:
+        """For the status."""
+        return {
+            "objects_recalled": self.recaller.brought,
+            "objects_not_recalled": self.recaller.failed,
+            "objects_moved": sum(mover.moved_objects for mover in self.movers),
+            "bytes_moved": sum(mover.moved_bytes for mover in self.movers),
+            "moves_failed": sum(mover.failures for mover in self.movers),
+        }
