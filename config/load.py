@@ -76,7 +76,7 @@ class _Draft:
         stores = {name: LifecycleStoreSettings(**values) for name, values in self.stores.items()}
         settings = Settings(nodes=tuple(self.nodes.values()), stores=stores, **made)
         for problem in checks.problems(settings):
-            raise ConfigError(problem + _written_in(problem, origins))
+            raise ConfigError(problem + written_in(problem, origins))
         return Loaded(settings, origins)
 
 
@@ -266,7 +266,7 @@ def _unknown(path: str, known: Iterable[str], source: str) -> Any:
     refuse(path, f"no such setting{f'; did you mean {close[0]}?' if close else ''}", source)
 
 
-def _written_in(problem: str, origins: Mapping[str, str]) -> str:
+def written_in(problem: str, origins: Mapping[str, str]) -> str:
     """Where the keys that a sentence mentions were written, for rules between settings."""
     mentioned = re.findall(r"nodes\[\d+\]|stores\.[^.:\s]+|[a-z]+\.[a-z_]+", problem)
     places = dict.fromkeys(origins[path] for path in mentioned if origins.get(path, "default") != "default")

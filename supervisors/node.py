@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 import trio
 
+from config import certificates
 from config.settings import Settings
 from pacs_actors.mail import Ready
 from pacs_actors.node_page import ACCEPTING, DOWN, NodePage
@@ -260,8 +261,11 @@ def own_data_folder(data: Path, *, wait_s: float = _LOCK_WAIT_S) -> Iterator[int
 
 
 def serve(settings: Settings, origins: Mapping[str, str] | None = None) -> int:
-    """Run a node until SIGTERM or SIGINT; its exit code, 1 when a worker falls too often."""
+    """Run a node until SIGTERM or SIGINT; its exit code, 1 when a worker falls too often. raises: ConfigError"""
     logs.configure(settings.server.log_level, "parent")
+    certificates.check(settings, origins or {})
+    for warning in certificates.warnings(settings):
+        logs.warning("certificate_not_valid", why=warning)
     code = 1
     try:
         code = trio.run(Node(settings, origins).run)

@@ -53,7 +53,7 @@ def _load_own(context: ssl.SSLContext, settings: TlsSettings) -> None:
     if settings.certificate is None or settings.key is None:
         raise ConfigError("tls.certificate: a certificate and its key are needed for TLS")
     try:
-        context.load_cert_chain(settings.certificate, settings.key)
+        context.load_cert_chain(settings.certificate, settings.key, password=b"")  # rather no key than a prompt
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(
             f"tls.certificate: cannot use {settings.certificate} with {settings.key}: {error}"

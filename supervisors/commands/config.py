@@ -33,9 +33,11 @@ def register(commands: Commands) -> None:
 
 def run_check(arguments: argparse.Namespace) -> int:
     loaded = loaded_from(arguments)
+    from config import certificates
     from config.checks import warnings
 
-    found = list(warnings(loaded.settings))
+    certificates.check(loaded.settings, loaded.origins)
+    found = [*warnings(loaded.settings), *certificates.warnings(loaded.settings)]
     changed = sorted({origin for origin in loaded.origins.values() if origin != "default"})
     if arguments.json:
         print_json({"valid": True, "warnings": found, "read": changed})

@@ -10,6 +10,10 @@ from typing import NamedTuple
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import (
+    CertificateIssuerPrivateKeyTypes,
+    CertificatePublicKeyTypes,
+)
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 _DAY = datetime.timedelta(days=1)
@@ -39,9 +43,11 @@ class Authority:
         )
         self.file = str(_write(folder / f"{name}.pem", made.public_bytes(serialization.Encoding.PEM)))
 
-    def issue(self, name: str, *, valid: bool = True) -> Certificate:
+    def issue(
+        self, name: str, *, valid: bool = True, key: CertificateIssuerPrivateKeyTypes | None = None
+    ) -> Certificate:
         """For a peer at 127.0.0.1 whose common name and DNS name is ``name``. valid: False for one that has expired."""
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = key or ec.generate_private_key(ec.SECP256R1())
         builder = _builder(_named(name), self._subject, key.public_key(), ended=not valid)
         made = (
             builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -81,7 +87,7 @@ def _named(name: str) -> x509.Name:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, *, ended: bool = False
+    subject: x509.Name, issuer: x509.Name, key: CertificatePublicKeyTypes, *, ended: bool = False
 ) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     return (

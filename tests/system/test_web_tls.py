@@ -160,6 +160,36 @@ def test_watch_goes_on_trying_where_nobody_speaks_tls(site: Site, tmp_path: Path
     assert "no connection" in (tmp_path / "errors").read_text()
 
 
+@pytest.mark.parametrize("command", ["config check", "serve"])
+@pytest.mark.parametrize("broken", ["tls_certificate", "tls_key"])
+def test_files_that_cannot_be_used_are_named_before_anything_is_started(
+    site: Site, tmp_path: Path, command: str, broken: str
+) -> None:
+    own = {"tls_certificate": site.files.certificate, "tls_key": site.files.key}
+    own[broken] = Authority(tmp_path, "other").issue("other.example")[broken == "tls_key"]
+    table = "".join(f'{name} = "{file}"\n' for name, file in own.items())
+    (tmp_path / "pacs.toml").write_text(f'[server]\ndata = "{tmp_path}/data"\n[web]\n{table}')
+    done = subprocess.run(
+        [sys.executable, "-m", "supervisors.cli", *command.split(), "--config", str(tmp_path / "pacs.toml")],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert f"web.tls_key: {own['tls_key']} is not the key of" in done.stderr
+    assert "pacs.toml" in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_certificate_that_has_expired_is_warned_of(tmp_path: Path) -> None:
+    old = Authority(tmp_path, "ca").issue("pacs.example", valid=False)
+    options = [f"--web.tls-certificate={old.certificate}", f"--web.tls-key={old.key}"]
+    done = subprocess.run(
+        [sys.executable, "-m", "supervisors.cli", "config", "check", *options],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert "warning: web.tls_certificate:" in done.stdout and "has expired" in done.stdout
+
+
 def test_a_renewed_certificate_is_shown_without_a_restart_and_a_broken_one_is_not(site: Site) -> None:
     def shown() -> int:
         assert site.server.tls is not None
