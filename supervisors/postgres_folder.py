@@ -69,7 +69,14 @@ log_line_prefix = ''
 log_timezone = 'UTC'
 log_checkpoints = off
 
+{more}
 include_if_exists = 'local.conf'
+"""
+_OLDEST_SUMMARIZING: Final = 17
+_SUMMARIES: Final = """\
+# What changed in which file: incremental backups go by it, for as long as a chain of them may be.
+summarize_wal = on
+wal_summary_keep_time = '40d'
 """
 
 
@@ -142,7 +149,9 @@ async def add_roles(folder: Path, programs: Programs) -> None:
 
 def configure(folder: Path, socket_folder: Path, settings: DatabaseSettings, clients: int) -> None:
     """Write postgresql.conf, with room for that many clients and a few people."""
+    summarizing = (major_of(folder) or 0) >= _OLDEST_SUMMARIZING
     text = _CONFIGURATION.format(
+        more=_SUMMARIES if summarizing else "",
         socket_folder=str(socket_folder).replace("'", "''"),
         max_connections=max(settings.max_connections, clients + _SPARE_CONNECTIONS),
         shared_buffers_mib=settings.shared_buffers_mib,

@@ -1,0 +1,207 @@
+"""Backups and restores of a data folder, for the command and for the process that the server starts for it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+import asyncpg
+import msgspec
+import trio
+from msgspec import Struct
+
+from config.settings import DatabaseSettings, Settings
+from pacs_actors.archive.objects.keys import MAX_SLOT
+from pacs_actors.archive.objects.local import LocalObjectStore
+from pacs_actors.database import Database
+from pacs_actors.lifecycle.backup import book, chain, changes
+from pacs_actors.lifecycle.backup.book import Outcome
+from pacs_actors.lifecycle.backup.creating import IndexSource, Order, create
+from pacs_actors.lifecycle.backup.manifest import Kind, Manifest
+from pacs_actors.lifecycle.backup.places import FolderPlace, Place
+from pacs_actors.lifecycle.backup.restoring import Restored, free_folder, restore
+from pacs_actors.lifecycle.backup.sealing import BackupKey, read_key
+from pacs_actors.lifecycle.backup.verifying import Finding, Shelf, sealed, shelf, verified_at, verify
+from protocols.errors import ConfigError, Unavailable
+from supervisors.backup_index import DumpedIndex, EmbeddedIndex, IndexRestorer
+from supervisors.database_access import reachable
+
+Tell = Callable[[str, int, int], None]
+LEASE_S = 60.0
+_RENEW_S = 15.0
+
+
+class Made(Struct, frozen=True):
+    """findings: None if it was not read back"""
+
+    manifest: Manifest
+    findings: list[Finding] | None
+    removed: list[str]
+
+
+def place_of(to: str, *, make: bool = False) -> Place:
+    """raises: ConfigError"""
+    return FolderPlace(Path(to).absolute(), make=make)
+
+
+def key_of(path: str | None) -> BackupKey | None:
+    """raises: ConfigError"""
+    return read_key(path) if path is not None else None
+
+
+async def back_up(
+    settings: Settings,
+    kind: Kind,
+    to: str,
+    key_file: str | None,
+    by: str,
+    *,
+    number: int | None = None,
+    verifying: bool = True,
+    keep_full: int = 0,
+    tell: Tell = lambda phase, objects, size: None,
+) -> Made:
+    """Make a backup of a running or a stopped server, and note it in its table.
+
+    number:    of the row that asked for it; None: nobody did, it gets one
+    keep_full: remove superfluous chains afterwards; 0: none
+    raises:    PacsError
+    """
+    data = Path(settings.server.data).resolve()  # noqa: ASYNC240  # nothing else runs yet
+    if not (data / "objects").is_dir():
+        raise ConfigError(f"server.data: there are no objects under {data}")
+    key, place = key_of(key_file), place_of(to, make=True)
+    there = Path(to).resolve()  # noqa: ASYNC240
+    if there == data or data in there.parents:
+        raise ConfigError(
+            f"backup.to: {to} is in the server's folder; what befalls that would befall it, too"
+        )
+    async with reachable(settings) as dsn, Database(dsn, _few(settings.database)) as database:
+        index = await _source(settings, data, dsn)
+        async with _noted(database, kind, by, place.name, number) as outcomes:
+            order = Order(kind, data, version("pacs-actors"))
+            store = LocalObjectStore(data, MAX_SLOT, settings.storage)  # only read from: it is not entered
+            made = await create(order, store, index, database, place, key, tell)
+            findings = None
+            if verifying:
+                findings = await trio.to_thread.run_sync(
+                    verify, place, made, key, partial(_phase, tell, "verify")
+                )
+            problem = f"it is not as it was written: {findings[0].what}" if findings else ""
+            outcomes.append(book.outcome_of(made, verified=findings == [], problem=problem))
+        if made.kind == "full":
+            await database.run(changes.forget, within_s=600.0)
+        removed = await trio.to_thread.run_sync(prune, place, keep_full) if keep_full and not findings else []
+    return Made(made, findings, removed)
+
+
+def check(
+    from_: str, key_file: str | None, at: str | None, *, everything: bool, tell: Tell
+) -> tuple[list[Manifest], list[Finding]]:
+    """Verify the chain up to a backup, or all there is; what was looked at, and what is broken. Blocks.
+
+    raises: NoBackup, ConfigError, Unavailable
+    """
+    place, key = place_of(from_), key_of(key_file)
+    found = shelf(place)
+    chosen = found.backups if everything else _chain(found, at)
+    if everything and not chosen and not found.broken:
+        raise chain.NoBackup("there is no backup")
+    findings = [Finding(backup, why) for backup, why in found.broken.items()]
+    for backup in chosen:
+        findings += verify(place, backup, key, partial(_phase, tell, f"verify {backup.id}"))
+    return chosen, findings
+
+
+async def bring_back(
+    from_: str, key_file: str | None, at: str | None, folder: str, settings: Settings, by: str, tell: Tell
+) -> Restored:
+    """Restore up to a backup. raises: PacsError"""
+    place, key = place_of(from_), key_of(key_file)
+    target = free_folder(Path(folder))
+    wanted = _chain(shelf(place), at)
+    members = [sealed(place, one, key) for one in wanted]
+    restorer = IndexRestorer(settings.database)
+    return await restore(members, place, key, target, restorer, _few(settings.database), by, tell)
+
+
+def prune(place: Place, keep_full: int) -> list[str]:
+    """Remove whole chains, so that so many full backups stay; names of what is gone. Blocks. raises: Unavailable"""
+    with place.locked():
+        found = shelf(place)
+        verified = {one.id: bool(verified_at(place, one.id)) for one in found.backups if one.kind == "full"}
+        going = chain.superfluous(found.backups, verified, keep_full)
+        for one in going:
+            place.remove(one.id)
+    return [one.id for one in going]
+
+
+def _chain(found: Shelf, at: str | None) -> list[Manifest]:
+    if not found.backups and found.broken:
+        raise Unavailable("; ".join(found.broken.values()))
+    return chain.chain_to(chain.pick(found.backups, at), found.backups)
+
+
+async def _source(settings: Settings, data: Path, dsn: str) -> IndexSource:
+    if settings.database.url is None:
+        return await EmbeddedIndex.of(data, dsn, settings.database)
+    return await DumpedIndex.of(dsn)
+
+
+@asynccontextmanager
+async def _noted(
+    database: Database, kind: Kind, by: str, place: str, number: int | None
+) -> AsyncIterator[list[Outcome]]:
+    """Around making one: its row says so, and how it ended: with the outcome that was appended."""
+    if number is None:
+        try:
+            number = await database.run(
+                partial(book.begin, kind=kind, by=by, place=place, lease_s=LEASE_S), within_s=60.0
+            )
+        except asyncpg.UndefinedTableError:
+            raise Unavailable(
+                "the database is that of an earlier release; run: pacs-actors db migrate"
+            ) from None
+    row, outcomes = number, list[Outcome]()
+    failure: Exception | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_renewing, database, row)
+            try:
+                yield outcomes
+            except Exception as error:
+                failure = error
+            nursery.cancel_scope.cancel()
+    finally:
+        if failure is not None:
+            outcome = Outcome(problem=str(failure) or type(failure).__name__)
+        else:
+            outcome = outcomes[0] if outcomes else Outcome(problem="it was interrupted")
+        with trio.CancelScope(shield=True), trio.move_on_after(10):
+            await _quietly(database, partial(book.end, number=row, outcome=outcome))
+    if failure is not None:
+        raise failure
+
+
+async def _renewing(database: Database, number: int) -> None:
+    while True:
+        await trio.sleep(_RENEW_S)
+        await _quietly(database, partial(book.renew, number=number, lease_s=LEASE_S))
+
+
+async def _quietly(database: Database, unit: Callable[[asyncpg.Connection], object]) -> None:
+    try:
+        await database.run(unit)  # type: ignore[arg-type]
+    except Unavailable:
+        pass  # the lease runs out, and tells the same
+
+
+def _few(settings: DatabaseSettings) -> DatabaseSettings:
+    return msgspec.structs.replace(settings, connections=2)
+
+
+def _phase(tell: Tell, phase: str, objects: int, size: int) -> None:
+    tell(phase, objects, size)
