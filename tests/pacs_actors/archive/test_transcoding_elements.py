@@ -39,11 +39,7 @@ DAMAGED = {
 # Pixels of 32 bits: the standard swaps the words of OW (PS3.5 7.3), pydicom the whole pixel.
 PIXEL_DATA = 0x7FE00010
 WORDS_OF_32_BITS = {"rtdose_expb.dcm", "rtdose_expb_1frame.dcm"}
-FILES = (
-    [path for path in part10(BUNDLED) + part10(SHARED) if path.name not in DAMAGED]
-    if SHARED.is_dir()
-    else [path for path in part10(BUNDLED) if path.name not in DAMAGED]
-)
+FILES = [path for path in part10(BUNDLED, SHARED) if path.name not in DAMAGED]
 UNCOMPRESSED = [path for path in FILES if stored(path).syntax in TARGETS]
 
 

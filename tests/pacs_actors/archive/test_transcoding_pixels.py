@@ -52,7 +52,7 @@ Array = np.ndarray[Any, Any]
 DAMAGED = {
     "JPEG2000-embedded-sequence-delimiter.dcm", "emri_small_jpeg_2k_lossless_too_short.dcm", "bad.dcm",
 }  # fmt: skip
-FILES = [*part10(BUNDLED), *(part10(SHARED) if SHARED.is_dir() else ())]
+FILES = part10(BUNDLED, SHARED)
 COMPRESSED = [path for path in FILES if path.name not in DAMAGED and stored(path).syntax in CODECS]
 TWINS = {
     "MR_small_RLE.dcm": "MR_small.dcm",

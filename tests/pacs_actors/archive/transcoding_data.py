@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Sequence
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -77,15 +78,19 @@ def stored(path: Path) -> Stored:
         return Stored(file.read(), str(meta.TransferSyntaxUID))
 
 
-def part10(folder: Path) -> list[Path]:
-    """The Part 10 files of a folder that name a transfer syntax, none of the very large ones."""
-    found = []
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.stat().st_size < 5_000_000 and path.read_bytes()[128:132] == b"DICM":
+def part10(*folders: Path) -> list[Path]:
+    """The Part 10 files of folders that name a transfer syntax, none of the very large ones, none twice."""
+    found: dict[bytes, Path] = {}
+    for path in (path for folder in folders for path in sorted(folder.rglob("*"))):
+        if (
+            path.is_file()
+            and path.stat().st_size < 5_000_000
+            and (data := path.read_bytes())[128:132] == b"DICM"
+        ):
             meta = pydicom.filereader.read_file_meta_info(path)
             if "TransferSyntaxUID" in meta:
-                found.append(path)
-    return found
+                found.setdefault(sha256(data).digest(), path)
+    return list(found.values())
 
 
 def image(pixels: np.ndarray[Any, Any], *, bits: int = 0, photometric: str = "", frames: int = 0) -> Dataset:
