@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from tests.seaweed import seaweed
+
+__all__ = ["seaweed"]
+
 LONG = (
     "tests/system/test_viewer.py", "tests/panel/test_handling.py", "tests/panel/test_pages.py", "tests/panel/test_studies.py",
     "tests/panel/test_running.py", "tests/faults/", "tests/system/test_people.py", "tests/system/test_live.py",

@@ -43,7 +43,7 @@ class StoreFull(StoreError):
 class StoreUnavailable(StoreError, Unavailable):
     """Away, overloaded, too slow, or its answer was cut off or wrong. What had been asked may have happened or not.
 
-    retry: asking again may help; by the time a caller sees it, the store has asked as often as its settings say
+    retry: asking again later may help; a remote store has asked as often as its settings say
     """
 
     def __init__(self, store: str, what: str, *, retry: bool = True) -> None:

@@ -71,7 +71,7 @@ class TierStore(Protocol):
     """An async context manager; entering does not wait for whoever keeps the copies. Any task may use it, many at once.
 
     Every method raises, besides what it says: BadCopyKey, StoreUnavailable, StoreDenied. Waits end at the deadlines of
-    the settings, and what may succeed a moment later is tried again as often as they say.
+    the settings; a remote store makes a request that may succeed a moment later as often as they say.
 
     name: in the settings
     """
@@ -87,7 +87,8 @@ class TierStore(Protocol):
     async def put(self, key: str, source: Source) -> StoredCopy:
         """Store a copy. On return it is durable, and the store has acknowledged a checksum of what it has.
 
-        The same bytes again: success, and nothing changes. A cancelled or failed put leaves nothing that can be seen.
+        The same bytes again: success, and nothing changes. After a cancelled or failed put there is the whole copy or
+        none.
 
         raises: CopyDiffers, SourceBroken, StoreFull
         """

