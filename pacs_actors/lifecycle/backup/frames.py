@@ -16,7 +16,7 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-import imagecodecs
+import zstandard
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from xxhash import xxh3_64
@@ -59,7 +59,7 @@ def read_head(data: bytes) -> tuple[bool, bytes]:
 def make(number: int, raw: bytes | memoryview, cipher: AESGCM | None) -> bytes:
     """One frame. raw: at most MAX_RAW_BYTES"""
     method, payload = _AS_IT_IS, bytes(raw)
-    packed = bytes(imagecodecs.zstd_encode(payload, level=_LEVEL))
+    packed = zstandard.compress(payload, _LEVEL)
     if len(packed) < len(payload) * _WORTH_IT:
         method, payload = _ZSTD, packed
     if cipher is not None:
@@ -93,8 +93,10 @@ def read(number: int, frame: bytes | memoryview, cipher: AESGCM | None) -> bytes
             raise Broken("a frame was changed, or is not of this key") from None
     if method == _ZSTD:
         try:
-            payload = bytes(imagecodecs.zstd_decode(payload, out=bytearray(raw)))
-        except imagecodecs.ZstdError:
+            if zstandard.frame_content_size(payload) != raw:
+                raise Broken("a frame stands for more or less than it says")
+            payload = zstandard.decompress(payload, raw)
+        except zstandard.ZstdError:
             raise Broken("a frame cannot be decompressed") from None
     if len(payload) != raw:
         raise Broken("a frame stands for more or less than it says")
