@@ -1,7 +1,11 @@
 -- Indexes a batch of instances in one round trip. @names@ are filled in by index_function.py from the table of attributes.
 --
 -- Locks are taken in one order by everybody: new patients, studies, series (each sorted), instances (sorted by UID), then
--- counters of series, studies, patients (each sorted), then the slot's totals and mark. So batches never deadlock.
+-- counters of series, studies, patients (each sorted), then the slot's totals and mark. So batches never deadlock, unless two
+-- move studies of the same patients; then one runs again.
+--
+-- A study is its first instance's patient's, until an instance of it says more of who that is: a Patient ID where there was
+-- none, an issuer of the same ID. Then the study moves, once, so that the order in which they come makes no difference.
 --
 -- groups:    JSON, a flat object per group: what its first instance says about patient, study and series. NULL when this
 --            process has sent it before; error PA001 asks for it again.
@@ -21,17 +25,17 @@ SET plan_cache_mode TO force_generic_plan
 SET enable_seqscan TO off SET enable_hashjoin TO off SET enable_mergejoin TO off SET enable_bitmapscan TO off
 AS $function$
 DECLARE
-    series_ids bigint[]; study_ids bigint[]; patient_ids bigint[]; mismatched boolean[]; known bigint;
+    series_ids bigint[]; study_ids bigint[]; patient_ids bigint[]; mismatched boolean[]; says_more boolean[]; known bigint;
     new_patients bigint[] := '{}'; new_studies bigint[] := '{}'; new_series bigint[] := '{}';
     into_series bigint[]; of_class text[]; counts integer[]; sizes bigint[]; firsts timestamptz[]; senders text[];
-    keys text[]; added bigint; added_bytes bigint;
+    keys text[]; added bigint; added_bytes bigint; left_by bigint[] := '{}'; moved bigint[]; gone_patients bigint[] := '{}';
     answer json;
 BEGIN
     @resolve@
     IF epoch IS DISTINCT FROM (SELECT number FROM deletion_epoch) THEN
         RAISE EXCEPTION 'something was deleted' USING ERRCODE = 'PA001';
     END IF;
-    IF known < cardinality(study_uids) THEN
+    IF known < cardinality(study_uids) OR true = ANY (says_more) THEN
         IF groups IS NULL THEN
             RAISE EXCEPTION 'unknown series' USING ERRCODE = 'PA001';
         END IF;
@@ -39,7 +43,8 @@ BEGIN
             INSERT INTO patients (@patient_columns@)
             SELECT DISTINCT ON (r.patient_id, r.issuer_of_patient_id, r.only_study) @patient_values@
             FROM @patient_records@ r
-            WHERE NOT EXISTS (SELECT FROM studies s WHERE s.study_instance_uid = r.study_instance_uid)
+            WHERE NOT EXISTS (SELECT FROM studies s JOIN patients q ON q.id = s.patient
+                WHERE s.study_instance_uid = r.study_instance_uid AND NOT @says_more@)
             ORDER BY r.patient_id, r.issuer_of_patient_id, r.only_study, r.ordinality
             ON CONFLICT DO NOTHING RETURNING id)
         SELECT coalesce(array_agg(id), '{}') INTO new_patients FROM made;
@@ -90,9 +95,11 @@ BEGIN
         WITH gone AS (DELETE FROM studies s WHERE s.id = ANY (new_studies)
             AND NOT EXISTS (SELECT FROM series e WHERE e.study = s.id) RETURNING id)
         SELECT ARRAY (SELECT unnest(new_studies) EXCEPT SELECT id FROM gone) INTO new_studies;
-        WITH gone AS (DELETE FROM patients p WHERE p.id = ANY (new_patients)
-            AND NOT EXISTS (SELECT FROM studies s WHERE s.patient = p.id) RETURNING id)
-        SELECT ARRAY (SELECT unnest(new_patients) EXCEPT SELECT id FROM gone) INTO new_patients;
+        IF NOT true = ANY (says_more) THEN
+            WITH gone AS (DELETE FROM patients p WHERE p.id = ANY (new_patients)
+                AND NOT EXISTS (SELECT FROM studies s WHERE s.patient = p.id) RETURNING id)
+            SELECT ARRAY (SELECT unnest(new_patients) EXCEPT SELECT id FROM gone) INTO new_patients;
+        END IF;
     END IF;
 
     IF added > 0 THEN
@@ -138,14 +145,41 @@ BEGIN
     IF groups IS NOT NULL AND cardinality(study_ids) > cardinality(new_studies) THEN
         @fill_studies@
     END IF;
-    IF groups IS NOT NULL AND cardinality(patient_ids) > cardinality(new_patients) THEN
+    IF true = ANY (says_more) THEN
+        PERFORM 1 FROM studies WHERE id = ANY (study_ids) ORDER BY id FOR NO KEY UPDATE;
+        LOOP  -- to a patient, and perhaps on to the same one with an issuer
+            -- Only what has come into the index counts, not what lies aside, for nobody can see that.
+            WITH better AS (
+                SELECT DISTINCT ON (s.id) s.id, s.patient AS worse, p.id AS patient
+                FROM (SELECT DISTINCT i.grp FROM unnest(grp, in_object_key) i (grp, key)
+                    WHERE coalesce(i.key, in_object_key[1]) = ANY (keys)) i
+                JOIN @patient_records@ r ON r.ordinality = i.grp
+                JOIN studies s ON s.id = study_ids[i.grp]
+                JOIN patients q ON q.id = s.patient
+                JOIN patients p ON p.patient_id = r.patient_id AND p.issuer_of_patient_id = r.issuer_of_patient_id
+                    AND p.only_study = r.only_study
+                WHERE @says_more@
+                ORDER BY s.id, r.ordinality),
+            changed AS (UPDATE studies s SET patient = b.patient FROM better b WHERE s.id = b.id RETURNING b.worse)
+            SELECT array_agg(worse) INTO moved FROM changed;
+            EXIT WHEN moved IS NULL;
+            left_by := left_by || moved;
+        END LOOP;
+        -- Whoever else takes the last study but one from a patient waits here, and then sees that it was.
+        PERFORM 1 FROM patients WHERE id = ANY (left_by) ORDER BY id FOR UPDATE;
+        WITH gone AS (DELETE FROM patients p WHERE p.id = ANY (left_by || new_patients)
+            AND NOT EXISTS (SELECT FROM studies s WHERE s.patient = p.id) RETURNING id)
+        SELECT coalesce(array_agg(id), '{}') INTO gone_patients FROM gone;
+        @resolve@
+    END IF;
+    IF groups IS NOT NULL AND cardinality(patient_ids) + cardinality(gone_patients) > cardinality(new_patients) THEN
         @fill_patients@
     END IF;
 
     IF added > 0 THEN
         INSERT INTO archive_totals AS t (slot, patients, studies, series, instances, size_bytes)
-        VALUES (coalesce(mark_slot, in_slot[1]), cardinality(new_patients), cardinality(new_studies),
-            cardinality(new_series), added, added_bytes)
+        VALUES (coalesce(mark_slot, in_slot[1]), cardinality(new_patients) - cardinality(gone_patients),
+            cardinality(new_studies), cardinality(new_series), added, added_bytes)
         ON CONFLICT (slot) DO UPDATE SET patients = t.patients + excluded.patients,
             studies = t.studies + excluded.studies, series = t.series + excluded.series,
             instances = t.instances + excluded.instances, size_bytes = t.size_bytes + excluded.size_bytes;

@@ -37,13 +37,20 @@ _RESOLVE: Final = """SELECT array_agg(e.id ORDER BY g.ord), array_agg(s.id ORDER
         array_agg(coalesce(g.patient_id <> '' AND (g.patient_id <> p.patient_id
             OR (g.issuer <> '' AND p.issuer_of_patient_id <> '' AND g.issuer <> p.issuer_of_patient_id)), false)
             ORDER BY g.ord),
+        array_agg(coalesce(g.patient_id <> '' AND (p.patient_id = ''
+            OR (p.patient_id = g.patient_id AND p.issuer_of_patient_id = '' AND g.issuer <> '')), false) ORDER BY g.ord),
         count(e.id)
-    INTO series_ids, study_ids, patient_ids, mismatched, known
+    INTO series_ids, study_ids, patient_ids, mismatched, says_more, known
     FROM unnest(study_uids, series_uids, patients_asked, issuers)
         WITH ORDINALITY g (study_uid, series_uid, patient_id, issuer, ord)
     LEFT JOIN studies s ON s.study_instance_uid = g.study_uid
     LEFT JOIN series e ON e.series_instance_uid = g.series_uid AND e.study = s.id
     LEFT JOIN patients p ON p.id = s.patient;"""
+
+
+# Whether a group's record r says more of whose its study is than the study's patient q does.
+_SAYS_MORE: Final = """(r.patient_id <> '' AND (q.patient_id = '' OR (q.patient_id = r.patient_id
+                    AND q.issuer_of_patient_id = '' AND r.issuer_of_patient_id <> '')))"""
 
 
 def _listed(names: tuple[str, ...] | dict[str, str], prefix: str = "") -> str:
@@ -82,6 +89,7 @@ def _filled_in() -> str:
     same_patient = "AND t.patient_id = coalesce(r.patient_id, '')"
     parts = {
         "resolve": _RESOLVE,
+        "says_more": _SAYS_MORE,
         "instance_parameters": ", ".join(f"in_{name} {kind}[]" for name, kind in _SENT.items()),
         "instance_columns": _listed(kept),
         # unnest pads the short array of a column whose values are all the same
