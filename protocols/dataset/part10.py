@@ -1,13 +1,16 @@
 """The beginning of a Part 10 file: preamble, "DICM", file meta information (PS3.10 7.1).
 
 The 128-byte preamble, which the standard leaves to the application, carries our record about the object, so
-that the index can be made again from the objects alone. Numbers are little endian; behind byte 64 it is zero:
+that the index can be made again from the objects alone. Numbers are little endian:
 
     offset  bytes                               offset  bytes
          0      8  "PACSOBJ1"                       48      4  where the data set begins
          8     16  xxh3-128 from byte 128 on        52      8  size of the file
         24      8  received, ns since 1970          60      4  CRC-32 of bytes 0 to 59
-        32     16  source, space padded
+        32     16  source, space padded                  64      4  place, or zero
+
+Place: of an object in a segment, a CRC-32 of bytes 0 to 63 and of its block number there (64 bits). What looks like a record but
+was written for another place, or by a peer into its pixels, is none. The rest is zero.
 
 From byte 128 on, equal data sets make equal bytes: no time and no peer is written there.
 """
@@ -41,8 +44,10 @@ MAX_UID_CHARACTERS: Final = 64
 _MAGIC: Final = b"PACSOBJ1"
 _RECORD: Final = Layout("<8s16sQ16sIQ")
 _CRC: Final = Layout("<I")
+_PLACE: Final = Layout("<Q")
 _META_UID: Final = Layout("<HH2sH")
-_PREAMBLE_REST: Final = bytes(PREAMBLE_BYTES - _RECORD.size - _CRC.size)
+_PLACE_OFFSET: Final = _RECORD.size + _CRC.size
+_PREAMBLE_REST: Final = bytes(PREAMBLE_BYTES - _PLACE_OFFSET - _CRC.size)
 
 
 class ObjectRecord(Struct, frozen=True, gc=False):
@@ -136,8 +141,11 @@ def file_meta(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: st
     )
 
 
-def preamble(record: ObjectRecord) -> bytes:
-    """The 128-byte preamble that carries ``record``."""
+def preamble(record: ObjectRecord, block: int | None = None) -> bytes:
+    """The 128-byte preamble that carries ``record``.
+
+    block: number of the object's first block in its segment; None: it has a file of its own
+    """
     source = record.source.encode("ascii", "replace")[:16].ljust(16)
     try:
         packed = _RECORD.pack(
@@ -145,7 +153,12 @@ def preamble(record: ObjectRecord) -> bytes:
         )
     except Exception as error:
         raise Misuse("an object record does not fit its layout") from error
-    return b"".join((packed, _CRC.pack(crc32(packed)), _PREAMBLE_REST))
+    packed += _CRC.pack(crc32(packed))
+    return b"".join((packed, _CRC.pack(0 if block is None else _place(packed, block)), _PREAMBLE_REST))
+
+
+def _place(record: bytes, block: int) -> int:
+    return crc32(_PLACE.pack(block), crc32(record))
 
 
 def prefix(
@@ -187,13 +200,20 @@ def rewrite_record(first_block: bytearray | memoryview, record: ObjectRecord) ->
     first_block[:PREAMBLE_BYTES] = preamble(record)
 
 
-def read_record(first_bytes: bytes | memoryview) -> ObjectRecord | None:
-    """Our record from a preamble; None if it carries none or its checksum does not fit."""
+def read_record(first_bytes: bytes | memoryview, block: int | None = None) -> ObjectRecord | None:
+    """Our record from a preamble; None if it carries none or its checksum does not fit.
+
+    block: where in its segment the object begins; a record that was written for another place is none
+    """
     if len(first_bytes) < PREAMBLE_BYTES:
         return None
     packed = bytes(first_bytes[: _RECORD.size])
     if not packed.startswith(_MAGIC) or _CRC.unpack_from(first_bytes, _RECORD.size)[0] != crc32(packed):
         return None
+    if block is not None:
+        (place,) = _CRC.unpack_from(first_bytes, _PLACE_OFFSET)
+        if place != _place(bytes(first_bytes[:_PLACE_OFFSET]), block):
+            return None
     _, digest, received_ns, source, data_offset, size_bytes = _RECORD.unpack(packed)
     return ObjectRecord(
         digest, received_ns, source.decode("ascii", "replace").rstrip(), size_bytes, data_offset

@@ -9,13 +9,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import trio
 
-from pacs_actors.archive.objects.buffers import BUFFER_BYTES
-from pacs_actors.archive.objects.reading import read_intact
 from pacs_actors.dicom.client import (
     Answers,
     Arriving,
@@ -98,20 +95,14 @@ def _judge_counts(server: Rig, ledger: Ledger, found: dict[str, str]) -> None:
 
 def _judge_files(server: Rig) -> None:
     """A row for each file, a file for each row, each whole; nothing temporary."""
-    objects = server.data / "objects"
-    files = {_key(path.relative_to(objects)) for path in server.objects()}
+    stored = server.objects()
+    files = {one.key for one in stored}
     keys = set(server.sql("SELECT object_key FROM instances"))
-    _hold(keys <= files, f"rows without a file: {_some(keys - files)}")
-    _hold(files <= keys, f"files without a row: {_some(files - keys)}")
-    damaged = [str(path) for path in server.objects() if not is_whole(path)]
+    _hold(keys <= files, f"rows without an object: {_some(keys - files)}")
+    _hold(files <= keys, f"objects without a row: {_some(files - keys)}")
+    damaged = [one.key for one in stored if not one.is_whole]
     _hold(not damaged, f"damaged objects: {_some(damaged)}")
     _hold(not server.half_received(), f"temporary files: {_some(map(str, server.half_received()))}")
-
-
-def is_whole(path: Path) -> bool:
-    """Size and digest are what the object's record says."""
-    with path.open("rb") as file:
-        return read_intact(file.fileno(), memoryview(bytearray(BUFFER_BYTES))) is not None
 
 
 def retrieve(server: Rig, studies: Iterable[str]) -> dict[str, str]:
@@ -152,12 +143,6 @@ def client(server: Rig, contexts: Iterable[Any], *, timeouts: Timeouts | None = 
         contexts=contexts,
         timeouts=timeouts or Timeouts(),
     )
-
-
-def _key(relative: Path) -> str:
-    """``slot/shard/batch/hash.dcm`` on disk is ``slot/batch/hash.dcm`` as a key."""
-    slot, _, batch, name = relative.parts
-    return f"{slot}/{batch}/{name}"
 
 
 def _hold(holds: bool, what: str) -> None:

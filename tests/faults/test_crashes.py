@@ -39,12 +39,13 @@ from supervisors.orders import WorkerOrders
 from supervisors.supervisor import Child, RestartsExhausted
 from supervisors.tree import WorkerTree
 from tests.faults.images import CT_IMAGE, EXPLICIT_VR_LITTLE_ENDIAN, Image, new_uid
-from tests.faults.judge import is_whole, judge
+from tests.faults.judge import judge
 from tests.faults.load import CALLING, STORAGE, Ledger, Load, wait_until
 from tests.faults.one_ingest import check
 from tests.faults.rig import Rig
 from tests.postgres_fixture import Server as Postgres
 from tests.postgres_fixture import postgres
+from tests.stored_objects import StoredObject, stored_objects
 from tests.system.server import running
 
 __all__ = ["postgres"]
@@ -135,8 +136,8 @@ async def stored_count(peer: Peer, image: Image) -> int:
         return sum([int(one.text("NumberOfStudyRelatedInstances")) async for one in answers])
 
 
-def objects(data: Path) -> list[Path]:
-    return list((data / "objects").rglob("*.dcm"))
+def objects(data: Path) -> list[StoredObject]:
+    return stored_objects(data)
 
 
 @pytest.fixture
@@ -254,7 +255,7 @@ async def test_copy_that_a_read_only_store_cannot_remove_waits_for_the_next_star
     async with worker(tmp_path, dsn) as it, it.peer() as peer:
         assert await stored_count(peer, image) == 1
     (left,) = objects(tmp_path)
-    assert is_whole(left)
+    assert left.is_whole
 
 
 async def test_large_recovery_leaves_the_index_places_for_new_images(

@@ -95,7 +95,7 @@ def test_the_judge_notices_what_is_lost_torn_or_left(rig: Rig, ledger: Ledger) -
     judge(rig, ledger)
     uid = next(iter(ledger.acknowledged))
     (key,) = rig.sql(f"SELECT object_key FROM instances WHERE sop_instance_uid = '{uid}'")
-    (path,) = [path for path in rig.objects() if path.name == key.rpartition("/")[2]]
+    (path,) = [one for one in rig.objects() if one.key == key]
     kept = path.read_bytes()
 
     path.unlink()
@@ -112,7 +112,7 @@ def test_the_judge_notices_what_is_lost_torn_or_left(rig: Rig, ledger: Ledger) -
     with pytest.raises(Broken, match="temporary"):
         judge(rig, ledger)
     leftover.unlink()
-    stray = path.with_name("0" * 32 + ".dcm")
+    stray = path.path.with_name("0" * 32 + ".dcm")
     stray.write_bytes(kept)
     with pytest.raises(Broken, match="without a row"):
         judge(rig, ledger)

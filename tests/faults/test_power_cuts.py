@@ -12,9 +12,10 @@ import pytest
 
 from protocols.dataset.part10 import read_record
 from tests.faults.disk import Disk, disk
-from tests.faults.judge import is_whole, judge
+from tests.faults.judge import judge
 from tests.faults.load import Ledger, Load
 from tests.faults.rig import Rig
+from tests.stored_objects import StoredObject
 from tests.system.server import running
 
 DISK_BYTES = 6 << 30
@@ -40,25 +41,25 @@ def cut(rig: Rig, power: Disk, ledger: Ledger, number: int, acknowledged: int) -
 
 
 class Shelf:
-    """The whole files on the disk, as SHA-256 of their data sets. Each is read once."""
+    """The whole objects on the disk, as SHA-256 of their data sets. Each is read once."""
 
     def __init__(self, rig: Rig) -> None:
         self.rig = rig
-        self._read: dict[Path, str] = {}
+        self._read: dict[StoredObject, str] = {}
 
     def lost(self, ledger: Ledger) -> set[str]:
-        """Acknowledged images that no whole file holds."""
+        """Acknowledged images that no whole object holds."""
         there = self.rig.objects()
         self._read = {path: self._read[path] if path in self._read else _digest(path) for path in there}
         held = set(self._read.values())
         return {uid for uid, sent in ledger.acknowledged.items() if sent.digest not in held}
 
 
-def _digest(path: Path) -> str:
-    """Of the data set; "" if the file is torn."""
-    if not is_whole(path):
+def _digest(stored: StoredObject) -> str:
+    """Of the data set; "" if the object is torn."""
+    if not stored.is_whole:
         return ""
-    data = path.read_bytes()
+    data = stored.read_bytes()
     record = read_record(data)
     assert record is not None
     return sha256(data[record.data_offset :]).hexdigest()

@@ -13,27 +13,29 @@ import trio
 from pacs_actors.archive import recovery_reader
 from pacs_actors.archive.objects import recovery
 from pacs_actors.archive.objects.filesystem import FileSystem
+from pacs_actors.archive.objects.interface import ObjectFile
 from tests.faults.test_crashes import Worker, new_image, objects, postgres, store_unindexed, worker
+from tests.stored_objects import StoredObject
 
 __all__ = ["postgres"]
 
 
 class BadSectors:
-    """Stands in for reading an object back; files of which a name is in ``names`` give an input/output error."""
+    """Stands in for reading an object back; those in ``bad`` give an input/output error."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *files: Path) -> None:
-        self.names = {file.name for file in files}
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *objects: StoredObject) -> None:
+        self.bad = {(str(one.path), one.start) for one in objects}
         self.tries = 0
         self._honest = recovery.read_intact
         monkeypatch.setattr(recovery, "read_intact", self._read)
         monkeypatch.setattr(recovery_reader, "_FIRST_AGAIN_S", 0.02)
         monkeypatch.setattr(recovery_reader, "_LONGEST_AGAIN_S", 0.05)
 
-    def _read(self, fd: int, buffer: memoryview) -> Any:
-        if Path(f"/proc/self/fd/{fd}").readlink().name in self.names:
+    def _read(self, file: ObjectFile, buffer: memoryview) -> Any:
+        if (str(Path(f"/proc/self/fd/{file.fd}").readlink()), file.start) in self.bad:
             self.tries += 1
             raise OSError(errno.EIO, os.strerror(errno.EIO))
-        return self._honest(fd, buffer)
+        return self._honest(file, buffer)
 
 
 async def until(condition: Any, what: str) -> None:
@@ -69,7 +71,7 @@ async def test_object_that_cannot_be_read_is_told_tried_again_and_found_in_the_e
         await until(lambda: "recovery is incomplete: 1 objects" in board.ready()[1], "the status says so")
         assert board.ready()[0], "what can be read is found: the node is of use"
         await until(lambda: disk.tries > 3, "it is tried again")
-        disk.names.clear()
+        disk.bad.clear()
         await until(lambda: board.ready() == (True, ""), "all is well")
         assert await indexed(it) == 20
 
@@ -79,7 +81,7 @@ async def test_mark_stays_below_what_could_not_be_read(
 ) -> None:
     """A restart reads it again, however much was stored and indexed meanwhile."""
     await store_unindexed(tmp_path, 5)
-    (batch,) = {int(path.parent.name, 16) for path in objects(tmp_path)}
+    (batch,) = {int(one.key.split("/")[1], 16) for one in objects(tmp_path)}
     disk = BadSectors(monkeypatch, objects(tmp_path)[0])
     async with worker(tmp_path, dsn) as it, it.peer() as peer:
         await until(lambda: it.tree.board.progress.unrecovered, "the rest is recovered")
@@ -87,7 +89,7 @@ async def test_mark_stays_below_what_could_not_be_read(
         await until(lambda: not it.tree.page.lag(), "the new one is indexed")
         assert await indexed(it) == 5
         assert await marked(it) <= batch
-    disk.names.clear()
+    disk.bad.clear()
     async with worker(tmp_path, dsn) as it, it.peer() as peer:
         await until(lambda: it.tree.board.ready() == (True, ""), "recovery is complete")
         assert await indexed(it) == 6

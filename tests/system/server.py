@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.stored_objects import StoredObject, stored_objects
+
 READY_WITHIN_S = 60.0
 ADMIN_PASSWORD = "seven horses on the pier"
 
@@ -199,8 +201,8 @@ class Server:
         return [line for line in lines if line["event"] == event]
 
     # -- what it keeps ----------------------------------------------------------------------------------------------------------
-    def objects(self) -> list[Path]:
-        return sorted((self.data / "objects").rglob("*.dcm"))
+    def objects(self) -> list[StoredObject]:
+        return stored_objects(self.data)
 
     def quarantined(self) -> list[Path]:
         return sorted((self.data / "quarantine").rglob("*.dcm"))

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from pydicom.uid import generate_uid
 
+from tests.stored_objects import StoredObject
 from tests.system import peers
 from tests.system.peers import Instance
 from tests.system.server import Server
@@ -102,12 +103,11 @@ def test_other_contents_under_a_taken_uid_are_put_aside_and_the_first_is_kept(
     assert not any("Second^One" in line for line in audited), "nor in the audit"
 
 
-def object_of(node: Server, instance: Instance) -> tuple[str, Path]:
-    """Key and file of what the index says is an instance's object."""
+def object_of(node: Server, instance: Instance) -> tuple[str, StoredObject]:
+    """Key, and object on the disk, of what the index says is an instance's object."""
     peers.find(node, "STUDY", {"StudyInstanceUID": instance.study})
     (key,) = node.sql(f"SELECT object_key FROM instances WHERE sop_instance_uid = '{instance.uid}'")
-    slot, batch, name = key.split("/")
-    return key, node.data / "objects" / slot / batch[:5] / batch / name
+    return key, StoredObject(node.data, key)
 
 
 def audited(node: Server, event: str, instance: Instance) -> list[str]:
@@ -128,7 +128,7 @@ def test_an_instance_whose_object_is_lost_is_healed_when_it_is_sent_again(node: 
         path.unlink()
     else:
         whole[-9 if lost == "bytes" else 30] ^= 1
-        path.write_bytes(whole)
+        path.write_bytes(bytes(whole))
 
     assert peers.send(node, instance) == [SUCCESS]
     peers.wait_until(lambda: object_of(node, instance)[0] != key, "the new object to have the place")

@@ -46,7 +46,7 @@ def damaged_server(tmp_path_factory: pytest.TempPathFactory, port: int) -> Itera
         for uid in (WHOLE, CUT):
             with RawPeer(server.dicom_port) as peer:
                 assert peer.established().store(uid, ct_data_set(uid, PAYLOAD_BYTES)) == 0
-        (file,) = [path for path in server.objects() if CUT.encode() in path.read_bytes()[:4096]]
+        (file,) = [one.path for one in server.objects() if CUT.encode() in one.read_bytes()[:4096]]
         os.truncate(file, 2_000_000)
         yield server
         assert not server.logged("association_crashed"), server.tail()

@@ -15,6 +15,7 @@ from pydicom import Dataset
 from pydicom.sequence import Sequence as Items
 from pydicom.uid import generate_uid
 
+from tests.stored_objects import StoredObject
 from tests.system import peers
 from tests.system.server import Server, running
 from tests.system.web_peer import DICOM_JSON, Reply, fetch, value
@@ -212,14 +213,13 @@ def test_an_object_that_is_lost_costs_its_instance_only_and_nothing_is_kept(site
     # A search waits for the index.
     assert fetch(site, f"/dicom-web/studies?StudyInstanceUID={study.uid}").status == 200
     [key] = site.sql(f"SELECT object_key FROM instances WHERE sop_instance_uid = '{study.images[1].uid}'")
-    slot, batch, name = key.split("/")
-    path = site.data / "objects" / slot / batch[:5] / batch / name
-    away = path.with_suffix(".away")
-    path.rename(away)
+    lost = StoredObject(site.data, key)
+    kept = lost.read_bytes()
+    lost.unlink()
     before = made(site)
     assert len(metadata(site, series_of(study)).json()) == 4
     assert made(site) == before
-    away.rename(path)
+    lost.write_bytes(kept)
     assert len(metadata(site, series_of(study)).json()) == 5
 
 

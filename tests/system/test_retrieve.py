@@ -439,7 +439,7 @@ def test_an_object_that_is_lost_fails_alone(node: Server, inbox: Inbox) -> None:
     study = stored_study(node, 3)
     peers.find(node, "STUDY", {"StudyInstanceUID": study[0].study})
     (key,) = node.sql(f"SELECT object_key FROM instances WHERE sop_instance_uid = '{study[1].uid}'")
-    (lost,) = [path for path in node.objects() if path.name == Path(key).name]
+    (lost,) = [one for one in node.objects() if one.key == key]
     kept = lost.read_bytes()
     lost.unlink()
     try:

@@ -100,8 +100,8 @@ def test_every_file_is_one_row_and_one_object(node: Server, sent: dict[str, Inst
     kept = node.sql("SELECT sop_instance_uid, transfer_syntax_uid, object_key FROM instances")
     rows = {uid: (syntax, key) for uid, syntax, key in (row.split("|") for row in kept)}
     assert {uid: rows.get(uid, ("",))[0] for uid in sent} == {uid: one.syntax for uid, one in sent.items()}
-    objects = {path.name for path in node.objects()}
-    assert {key.rpartition("/")[2] for _, key in rows.values()} == objects
+    objects = {one.key for one in node.objects()}
+    assert {key for _, key in rows.values()} == objects
     assert len(kept) == len(rows) == len(objects)
 
 

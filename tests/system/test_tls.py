@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -311,7 +312,9 @@ def test_object_over_tls_is_stored_byte_for_byte(rig: Rig, version: ssl.TLSVersi
         assert peer.echo(2) == 0
         peer.release()
     (stored,) = [
-        path for path in rig.server.objects() if dcmread(path, stop_before_pixels=True).SOPInstanceUID == uid
+        one
+        for one in rig.server.objects()
+        if dcmread(BytesIO(one.read_bytes()), stop_before_pixels=True).SOPInstanceUID == uid
     ]
     assert stored.read_bytes().endswith(data)
 

@@ -107,14 +107,14 @@ class BatchFolders:
         return self._next if folder is None else folder.number
 
     @contextmanager
-    def entering(self) -> Iterator[BatchFolder]:
-        """Around adding one object. Native threads only: may make a folder durable. raises: OSError"""
+    def entering(self, objects: int = 1) -> Iterator[BatchFolder]:
+        """Around adding objects. Native threads only: may make a folder durable. raises: OSError"""
         with self._lock:
             folder = self._open
             if folder is None or self._full(folder):
                 folder = self._begin()
             folder.users += 1
-            folder.entries += 1
+            folder.entries += objects
         try:
             yield folder
         finally:

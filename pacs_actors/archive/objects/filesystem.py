@@ -5,7 +5,9 @@ The calls are in one place so that tests can make the N-th one fail.
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import mmap
 import os
 from collections.abc import Callable
 from typing import Final
@@ -19,12 +21,58 @@ PASSING: Final = OUT_OF_SPACE | {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 """Failures that end by themselves. After any other one, what the disk holds is not known."""
 
 
+_KEEP_SIZE, _PUNCH_HOLE = 0x01, 0x02  # linux/falloc.h
+_UNSUPPORTED: Final = frozenset({errno.EOPNOTSUPP, errno.ENOSYS})
+_ZEROS_BYTES: Final = 1024 * 1024
+_libc: Final = ctypes.CDLL(None, use_errno=True)
+
+
+def _fallocate(fd: int, mode: int, offset: int, length: int) -> None:
+    """fallocate(2), which ``os`` has without its modes. raises: OSError"""
+    call = getattr(_libc, "fallocate", None)
+    if call is None:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+    while call(ctypes.c_int(fd), ctypes.c_int(mode), ctypes.c_longlong(offset), ctypes.c_longlong(length)):
+        failure = ctypes.get_errno()
+        if failure != errno.EINTR:
+            raise OSError(failure, os.strerror(failure))
+
+
+def allocate(fd: int, offset: int, length: int) -> None:
+    """Make a file longer and take the blocks for it; they read as zeros. raises: OSError
+
+    Not ``posix_fallocate``, which writes the zeros where the file system cannot do this; there the file gets its length only.
+    """
+    try:
+        _fallocate(fd, 0, offset, length)
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise
+        os.ftruncate(fd, offset + length)
+
+
+def punch(fd: int, offset: int, length: int) -> None:
+    """Give blocks of a file back; they read as zeros. Where the file system cannot do that they are overwritten. raises: OSError"""
+    try:
+        _fallocate(fd, _KEEP_SIZE | _PUNCH_HOLE, offset, length)
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise
+        with mmap.mmap(-1, _ZEROS_BYTES) as zeros, memoryview(zeros) as view:
+            end = offset + length
+            while offset < end:
+                offset += os.pwrite(fd, view[: min(_ZEROS_BYTES, end - offset)], offset)
+
+
 class FileSystem:
     """The calls that change what is on disk, as ``os`` has them."""
 
     open = staticmethod(os.open)
     close = staticmethod(os.close)
     pwrite = staticmethod(os.pwrite)
+    pwritev = staticmethod(os.pwritev)
+    allocate = staticmethod(allocate)
+    punch = staticmethod(punch)
     ftruncate = staticmethod(os.ftruncate)
     fdatasync = staticmethod(os.fdatasync)
     fsync = staticmethod(os.fsync)

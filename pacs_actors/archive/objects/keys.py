@@ -3,8 +3,9 @@
 A key is made of our own numbers and a hash. It is checked against its whole grammar before it becomes a
 path, so no string from the network or the index can leave the store's folder.
 
-objects:     ``<slot>/<batch, 8 hex digits>/<hash, 32 hex digits>.dcm``
-quarantine:  ``quarantine/<why>/<slot>-<batch>-<hash>.dcm``
+objects:     ``<slot>/<batch, 8 hex digits>/<hash, 32 hex digits>.dcm``, a file of its own
+packed:      ``<slot>/<batch, 8 hex digits>/<block, 8 hex digits>``, a place in the folder's segment, in blocks of 4096 bytes
+quarantine:  ``quarantine/<why>/<slot>-<batch>-<hash or block>.dcm``, a file of its own
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import re
 from hashlib import blake2b
 from itertools import count
 from secrets import token_bytes
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from msgspec import Struct
 
@@ -21,9 +22,14 @@ from protocols.errors import PacsError
 
 MAX_SLOT: Final = 9999
 MAX_BATCH: Final = 0xFFFFFFFF
-_OBJECT: Final = re.compile(r"(0|[1-9][0-9]{0,3})/([0-9a-f]{8})/([0-9a-f]{32})\.dcm", re.ASCII)
+SEGMENT: Final = "segment"
+"""Name of the file in a batch folder that packed objects share."""
+_OBJECT: Final = re.compile(
+    r"(0|[1-9][0-9]{0,3})/([0-9a-f]{8})/(?:([0-9a-f]{32})\.dcm|([0-9a-f]{8}))", re.ASCII
+)
 _QUARANTINED: Final = re.compile(
-    r"quarantine/(?:conflict|damaged|deleted|unindexable)/[0-9]{1,4}-[0-9a-f]{8}-[0-9a-f]{32}\.dcm", re.ASCII
+    r"quarantine/(?:conflict|damaged|deleted|unindexable)/[0-9]{1,4}-[0-9a-f]{8}-(?:[0-9a-f]{32}|[0-9a-f]{8})\.dcm",
+    re.ASCII,
 )
 
 QuarantineReason = Literal["conflict", "damaged", "deleted", "unindexable"]
@@ -48,15 +54,35 @@ class ObjectKey(Struct, frozen=True):
 
     slot:   of the worker that stored it
     batch:  number of the folder, never reused within a slot
-    name:   32 hexadecimal digits
+    name:   32 hexadecimal digits; of a packed object 8: the number of its first block
     """
 
     slot: int
     batch: int
     name: str
 
+    @property
+    def packed(self) -> bool:
+        return len(self.name) == 8
+
     def __str__(self) -> str:
-        return f"{self.slot}/{self.batch:08x}/{self.name}.dcm"
+        return f"{self.slot}/{self.batch:08x}/{self.name}{'' if self.packed else '.dcm'}"
+
+
+class Place(NamedTuple):
+    """Where an object lies.
+
+    path:   of its file, relative to the store
+    block:  number of its first block there; None: it has the file for itself
+    """
+
+    path: str
+    block: int | None
+
+
+def packed_key(slot: int, batch: int, block: int) -> str:
+    """The key of an object that begins at that block of its batch folder's segment."""
+    return f"{slot}/{batch:08x}/{block:08x}"
 
 
 def parse_key(key: str) -> ObjectKey:
@@ -67,7 +93,7 @@ def parse_key(key: str) -> ObjectKey:
     match = _OBJECT.fullmatch(key)
     if match is None:
         raise ObjectMissing(key)
-    return ObjectKey(int(match[1]), int(match[2], 16), match[3])
+    return ObjectKey(int(match[1]), int(match[2], 16), match[3] or match[4])
 
 
 def slot_folder(slot: int) -> str:
@@ -84,17 +110,28 @@ def batch_folder(slot: int, batch: int) -> str:
     return f"{shard_folder(slot, batch)}/{batch:08x}"
 
 
-def path_of(key: str) -> str:
-    """Path of an object, relative to the store, in quarantine or not.
-
-    raises: ObjectMissing if it is no key
-    """
+def place_of(key: str) -> Place:
+    """Where an object lies, in quarantine or not. raises: ObjectMissing if it is no key"""
     match = _OBJECT.fullmatch(key)
     if match is not None:
-        return f"objects/{match[1]}/{match[2][:5]}/{match[2]}/{match[3]}.dcm"
+        folder = f"objects/{match[1]}/{match[2][:5]}/{match[2]}"
+        if match[4]:
+            return Place(f"{folder}/{SEGMENT}", int(match[4], 16))
+        return Place(f"{folder}/{match[3]}.dcm", None)
     if _QUARANTINED.fullmatch(key):
-        return key
+        return Place(key, None)
     raise ObjectMissing(key)
+
+
+def path_of(key: str) -> str:
+    """Path of an object that has a file for itself, relative to the store, in quarantine or not.
+
+    raises: ObjectMissing if it is not the key of one
+    """
+    path, block = place_of(key)
+    if block is not None:
+        raise ObjectMissing(key)
+    return path
 
 
 def quarantine_key(key: str, why: QuarantineReason) -> str:

@@ -1,4 +1,7 @@
-"""The object store on a local file system, a file for each object.
+"""The object store on a local file system.
+
+An object that fits a receive buffer is packed into its batch folder's segment, by group commit, or has a file for itself, as
+``storage.layout`` says; a larger one has a file in either case. Both are read whatever the setting says.
 
 Owns, under its root: ``objects/<slot>`` and ``tmp/<slot>``, alone, and ``quarantine`` together with the
 other workers. Receives staged objects, and keys; sends nothing. Takes objects until the reserve of free
@@ -18,7 +21,7 @@ from types import TracebackType
 from typing import TypeVar
 
 from config.settings import StorageSettings
-from pacs_actors.archive.objects import reading
+from pacs_actors.archive.objects import listing, reading
 from pacs_actors.archive.objects.batches import (
     BatchFolders,
     batch_numbers,
@@ -27,24 +30,25 @@ from pacs_actors.archive.objects.batches import (
     sync_folder,
 )
 from pacs_actors.archive.objects.buffers import BUFFER_BYTES, BufferPool
-from pacs_actors.archive.objects.filesystem import FileSystem, Health
+from pacs_actors.archive.objects.filesystem import FileSystem, Health, closed, synced
 from pacs_actors.archive.objects.interface import Check, Committed, ObjectFile, Staging, StoreHealth
 from pacs_actors.archive.objects.keys import (
     MAX_SLOT,
+    SEGMENT,
     Names,
-    ObjectMissing,
     QuarantineReason,
     batch_folder,
-    parse_key,
-    path_of,
-    quarantine_key,
     slot_folder,
 )
+from pacs_actors.archive.objects.moving import Mover
+from pacs_actors.archive.objects.packing import MOST_AT_ONCE, Packer, Packing
+from pacs_actors.archive.objects.records import trim
 from pacs_actors.archive.objects.space import Space
 from pacs_actors.archive.objects.staging import LocalStaging, Tools
 from pacs_actors.archive.objects.writing import DurableWriter
+from pacs_actors.group_thread import GroupThread
 from pacs_actors.operations import logs
-from pacs_actors.threads import NativePool
+from pacs_actors.threads import NativePool, PoolStatistics
 from protocols.dataset.part10 import file_meta
 from protocols.errors import Misuse, OutOfResources, Unavailable
 
@@ -90,6 +94,7 @@ class LocalObjectStore:
         self._health = Health()
         self._buffers = BufferPool(settings.buffers)
         self._refreshing = False
+        self._packs = settings.layout == "segments"
 
     async def __aenter__(self) -> LocalObjectStore:
         """raises: Unavailable if another process has the slot; OSError if the folders cannot be made"""
@@ -100,12 +105,17 @@ class LocalObjectStore:
             await self.threads.__aexit__(None, None, None)
             raise
         self._tools = Tools(writer, self.threads, self._buffers)
+        self._mover = Mover(self.root, writer, self._names)
+        self._packer = Packer(writer)
+        self._packing = GroupThread(self._packer.commit, MOST_AT_ONCE, f"packer-{self.slot}")
+        await self._packing.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         # The threads end first, because they may still be dropping temporary files.
+        await self._packing.__aexit__(kind, error, trace)
         await self.threads.__aexit__(kind, error, trace)
         self._close()
 
@@ -129,11 +139,12 @@ class LocalObjectStore:
             raise Misuse("an object staged by another store")
         with staging.committing():
             await staging.resume()
+            if self._packs and staging.fits_buffer:
+                return await self._packing.run(Packing(staging, check))
             return await self.threads.run(staging.finish, check)
 
     def open(self, key: str) -> ObjectFile:
-        fd = reading.open_object(self.root, key)
-        return ObjectFile(fd, 0, os.fstat(fd).st_size)
+        return reading.open_object(self.root, key)
 
     def export(self, key: str) -> Iterator[bytes]:
         return reading.export(self.root, key)
@@ -148,38 +159,29 @@ class LocalObjectStore:
         return await self.threads.run(reading.is_there, self.root, key)
 
     async def remove(self, *keys: str) -> None:
-        await self.threads.run(self._remove, keys)
+        await self.threads.run(self._mover.remove, keys)
 
     async def quarantine(self, key: str, why: QuarantineReason) -> str:
-        return await self.threads.run(self._quarantine, key, why)
+        return await self.threads.run(self._mover.quarantine, key, why)
 
     async def set_aside(self, *keys: str) -> None:
-        await self.threads.run(self._set_aside, keys)
+        await self.threads.run(self._mover.set_aside, keys)
 
     async def restore(self, key: str, sop_instance_uid: str) -> str:
-        return await self.threads.run(self._restore, key, sop_instance_uid)
+        return await self.threads.run(self._mover.restore, key, sop_instance_uid)
 
     async def sync_batch(self, slot: int, batch: int) -> None:
         """Make a batch folder's entries durable, for what is recovered. raises: OutOfResources"""
         await self.threads.run(self._sync_batch, slot, batch)
 
     def slots(self) -> list[int]:
-        with os.scandir(self.root / "objects") as entries:
-            names = [entry.name for entry in entries if entry.is_dir()]
-        return sorted(int(name) for name in names if name.isascii() and name.isdigit())
+        return listing.slots(self.root)
 
     def batches(self, slot: int, at_least: int = 0) -> list[int]:
         return batch_numbers(self.root, slot, at_least)
 
     def keys(self, slot: int, batch: int) -> list[str]:
-        found: list[str] = []
-        with suppress(FileNotFoundError), os.scandir(self.root / batch_folder(slot, batch)) as entries:
-            for entry in entries:
-                key = f"{slot}/{batch:08x}/{entry.name}"
-                with suppress(ObjectMissing):
-                    parse_key(key)
-                    found.append(key)
-        return found
+        return listing.keys(self.root, slot, batch)
 
     def free_bytes(self) -> int:
         if self._space.stale and not self._refreshing:
@@ -191,7 +193,14 @@ class LocalObjectStore:
     @property
     def health(self) -> StoreHealth:
         return StoreHealth(
-            self._health.failure, self.free_bytes(), self._buffers.statistics, self.threads.statistics
+            self._health.failure, self.free_bytes(), self._buffers.statistics, self._statistics()
+        )
+
+    def _statistics(self) -> PoolStatistics:
+        """Of all native threads, the packer's among them."""
+        pool, packer = self.threads.statistics, self._packing.statistics
+        return PoolStatistics(
+            pool.threads + packer.threads, pool.busy + packer.busy, pool.waiting + packer.waiting
         )
 
     # -- on native threads --------------------------------------------------------------------------
@@ -213,6 +222,8 @@ class LocalObjectStore:
             logs.event("temporary_files_swept", slot=self.slot, files=swept)
         self._space = Space(self._ask_free, self.settings.reserve_bytes, self._clock)
         newest = newest_batch(self.root, self.slot)
+        if newest >= 0:
+            self._trim(newest)
         self._folders = BatchFolders(self._system, self.root, self.slot, newest, self._clock)
         return DurableWriter(
             self._temporary,
@@ -223,11 +234,21 @@ class LocalObjectStore:
             health=self._health,
         )
 
+    def _trim(self, batch: int) -> None:
+        """What a process that was killed had taken of the disk and not used."""
+        try:
+            trim(self.root / batch_folder(self.slot, batch) / SEGMENT)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            logs.warning("segment_not_trimmed", slot=self.slot, batch=batch, why=error.strerror)
+
     @property
     def _temporary(self) -> Path:
         return self.root / "tmp" / str(self.slot)
 
     def _close(self) -> None:
+        self._packer.close()
         self._tools.writer.close()
         os.close(self._slot_fd)
 
@@ -265,52 +286,13 @@ class LocalObjectStore:
         finally:
             self._refreshing = False
 
-    def _remove(self, keys: tuple[str, ...]) -> None:
-        paths = [self.root / path_of(key) for key in keys]
-        with self._tools.writer.refusing("remove"):
-            for path in paths:
-                with suppress(FileNotFoundError):
-                    self._system.unlink(path)
-            for folder in {path.parent for path in paths}:
-                with suppress(FileNotFoundError):
-                    sync_folder(self._system, folder)
-
     def _sync_batch(self, slot: int, batch: int) -> None:
         with self._tools.writer.refusing("recovery"):
-            sync_folder(self._system, self.root / batch_folder(slot, batch))
-
-    def _quarantine(self, key: str, why: QuarantineReason) -> str:
-        moved_key = quarantine_key(key, why)
-        source, target = self.root / path_of(key), self.root / path_of(moved_key)
-        with self._tools.writer.refusing("quarantine"):
-            try:
-                self._system.rename(source, target)
-            except FileNotFoundError:
-                if not target.exists():
-                    raise ObjectMissing(key) from None
-            sync_folder(self._system, target.parent)
-            sync_folder(self._system, source.parent)
-        return moved_key
-
-    def _set_aside(self, keys: tuple[str, ...]) -> None:
-        """One sync a folder, however many objects of it."""
-        folders = {self.root / "quarantine" / "deleted"}
-        with self._tools.writer.refusing("deletion"):
-            for key in keys:
-                source = self.root / path_of(key)
-                with suppress(FileNotFoundError):
-                    self._system.rename(source, self.root / path_of(quarantine_key(key, "deleted")))
-                folders.add(source.parent)
-            for folder in sorted(folders, reverse=True):  # where they are now before where they were
-                with suppress(FileNotFoundError):
-                    sync_folder(self._system, folder)
-
-    def _restore(self, key: str, sop_instance_uid: str) -> str:
-        source, writer = self.root / path_of(key), self._tools.writer
-        with writer.refusing("restore"):
-            try:
-                restored = writer.adopt(source, self._names.next(sop_instance_uid) + ".dcm")
-            except FileNotFoundError:
-                raise ObjectMissing(key) from None
-            sync_folder(self._system, source.parent)
-        return restored
+            folder = self.root / batch_folder(slot, batch)
+            with suppress(FileNotFoundError):
+                fd = self._system.open(folder / SEGMENT, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+                try:
+                    synced(self._system.fdatasync, fd)
+                finally:
+                    closed(self._system, fd)
+            sync_folder(self._system, folder)

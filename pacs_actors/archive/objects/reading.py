@@ -9,52 +9,71 @@ from pathlib import Path
 
 from xxhash import xxh3_128
 
-from pacs_actors.archive.objects.buffers import BUFFER_BYTES
-from pacs_actors.archive.objects.keys import ObjectMissing, path_of
+from pacs_actors.archive.objects.buffers import BLOCK_BYTES, BUFFER_BYTES
+from pacs_actors.archive.objects.interface import ObjectFile
+from pacs_actors.archive.objects.keys import ObjectMissing, place_of
+from pacs_actors.archive.objects.records import is_blank, record_at
 from protocols.dataset.part10 import PREAMBLE_BYTES, ObjectRecord, read_record
 
 
-def open_object(root: Path, key: str) -> int:
-    """File descriptor of an object; the caller closes it. raises: ObjectMissing, OSError"""
+def open_file(root: Path, key: str) -> int:
+    """File descriptor of the file that an object lies in; the caller closes it. raises: ObjectMissing, OSError"""
     try:
-        return os.open(root / path_of(key), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        return os.open(root / place_of(key).path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except (FileNotFoundError, NotADirectoryError):
         raise ObjectMissing(key) from None
 
 
-@contextmanager
-def opened(root: Path, key: str) -> Iterator[int]:
-    """raises: ObjectMissing, OSError"""
-    fd = open_object(root, key)
+def open_object(root: Path, key: str) -> ObjectFile:
+    """An object, open for reading; the caller closes it. raises: ObjectMissing, OSError"""
+    block = place_of(key).block
+    fd = open_file(root, key)
     try:
-        yield fd
-    finally:
+        if block is None:
+            return ObjectFile(fd, 0, os.fstat(fd).st_size)
+        record = record_at(fd, block)
+        if record is None:
+            raise ObjectMissing(key)
+        return ObjectFile(fd, block * BLOCK_BYTES, record.size_bytes)
+    except BaseException:
         os.close(fd)
+        raise
 
 
-def pieces(fd: int, buffer: memoryview) -> Iterator[memoryview]:
-    """The file from its beginning, in pieces that fill the buffer. Each is valid until the next. raises:
-    OSError
-    """
-    offset = 0
-    while got := os.preadv(fd, [buffer], offset):
+@contextmanager
+def opened(root: Path, key: str) -> Iterator[ObjectFile]:
+    """raises: ObjectMissing, OSError"""
+    file = open_object(root, key)
+    try:
+        yield file
+    finally:
+        os.close(file.fd)
+
+
+def pieces(file: ObjectFile, buffer: memoryview) -> Iterator[memoryview]:
+    """The object from its beginning, in pieces that fill the buffer. Each is valid until the next. raises: OSError"""
+    done = 0
+    while done < file.size_bytes:
+        got = os.preadv(file.fd, [buffer[: file.size_bytes - done]], file.start + done)
+        if not got:
+            return
         yield buffer[:got]
-        offset += got
+        done += got
 
 
-def read_intact(fd: int, buffer: memoryview) -> ObjectRecord | None:
-    """The object's record, if it has one and size and digest of the file are what it says.
+def read_intact(file: ObjectFile, buffer: memoryview) -> ObjectRecord | None:
+    """The object's record, if it has one and size and digest are what it says.
 
     The page cache is dropped first: the medium is what is asked. raises: OSError
     """
-    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    os.posix_fadvise(file.fd, file.start, file.size_bytes, os.POSIX_FADV_DONTNEED)
     digest = xxh3_128()
     record: ObjectRecord | None = None
     size_bytes = 0
-    for piece in pieces(fd, buffer):
+    for piece in pieces(file, buffer):
         if not size_bytes:
             record = read_record(piece)
-            if record is None or record.size_bytes != os.fstat(fd).st_size:
+            if record is None or record.size_bytes != file.size_bytes:
                 return None
             digest.update(piece[PREAMBLE_BYTES:])
         else:
@@ -67,8 +86,25 @@ def read_intact(fd: int, buffer: memoryview) -> ObjectRecord | None:
 
 def is_intact(root: Path, key: str) -> bool:
     """raises: ObjectMissing, OSError"""
-    with opened(root, key) as fd:
-        return read_intact(fd, memoryview(bytearray(BUFFER_BYTES))) is not None
+    try:
+        with opened(root, key) as file:
+            return read_intact(file, memoryview(bytearray(BUFFER_BYTES))) is not None
+    except ObjectMissing:
+        if _left_something(root, key):
+            return False
+        raise
+
+
+def _left_something(root: Path, key: str) -> bool:
+    """Whether there is something at a place where no packed object begins. raises: ObjectMissing, OSError"""
+    block = place_of(key).block
+    if block is None:
+        return False
+    fd = open_file(root, key)
+    try:
+        return not is_blank(fd, block)
+    finally:
+        os.close(fd)
 
 
 def is_there(root: Path, key: str) -> bool:
@@ -82,13 +118,14 @@ def is_there(root: Path, key: str) -> bool:
 
 def export(root: Path, key: str) -> Iterator[bytes]:
     """The Part 10 file in pieces, without our record. raises: ObjectMissing, OSError"""
-    with opened(root, key) as fd:
-        piece = os.pread(fd, BUFFER_BYTES, 0)
-        yield bytes(min(PREAMBLE_BYTES, len(piece))) + piece[PREAMBLE_BYTES:]
-        offset = len(piece)
-        while piece := os.pread(fd, BUFFER_BYTES, offset):
-            yield piece
-            offset += len(piece)
+    with opened(root, key) as file:
+        buffer = memoryview(bytearray(min(BUFFER_BYTES, max(file.size_bytes, PREAMBLE_BYTES))))
+        first = True
+        for piece in pieces(file, buffer):
+            if first:
+                piece[:PREAMBLE_BYTES] = bytes(min(PREAMBLE_BYTES, len(piece)))
+                first = False
+            yield bytes(piece)
 
 
 def same_bytes(root: Path, first: str, second: str) -> bool:
@@ -98,14 +135,16 @@ def same_bytes(root: Path, first: str, second: str) -> bool:
     """
     try:
         with opened(root, first) as a, opened(root, second) as b:
-            size = os.fstat(a).st_size
-            if size != os.fstat(b).st_size or size <= PREAMBLE_BYTES:
+            size = a.size_bytes
+            if size != b.size_bytes or size <= PREAMBLE_BYTES:
                 return False
-            records = [read_record(os.pread(fd, PREAMBLE_BYTES, 0)) for fd in (a, b)]
+            records = [read_record(os.pread(file.fd, PREAMBLE_BYTES, file.start)) for file in (a, b)]
             if None in records or len({record.digest for record in records if record}) > 1:
                 return False
             for offset in range(PREAMBLE_BYTES, size, BUFFER_BYTES):
-                if os.pread(a, BUFFER_BYTES, offset) != os.pread(b, BUFFER_BYTES, offset):
+                length = min(BUFFER_BYTES, size - offset)
+                one, other = (os.pread(file.fd, length, file.start + offset) for file in (a, b))
+                if one != other:
                     return False
             return True
     except ObjectMissing:

@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from pacs_actors.archive.objects.buffers import BUFFER_BYTES
 from pacs_actors.archive.objects.heads import check_head
-from pacs_actors.archive.objects.keys import ObjectMissing, QuarantineReason
+from pacs_actors.archive.objects.keys import ObjectMissing, QuarantineReason, place_of
 from pacs_actors.archive.objects.reading import opened, read_intact
 from pacs_actors.operations import logs
 from pacs_actors.threads import NativePool
@@ -116,14 +116,16 @@ def read_entry(root: Path, key: str, scan: Scan, buffer: memoryview, large_heads
 
     raises: ObjectMissing, OSError; PacsError if it is intact but the scan refuses it
     """
-    with opened(root, key) as fd:
-        record = read_intact(fd, buffer)
+    with opened(root, key) as place:
+        record = read_intact(place, buffer)
         if record is None:
             return None
         # A process that was killed between rename and sync leaves an object that only the page cache holds. Once it is
-        # indexed it counts as the first copy, so it has to be as durable as one that was answered.
-        os.fdatasync(fd)
-        got = os.preadv(fd, [buffer], 0)
+        # indexed it counts as the first copy, so it has to be as durable as one that was answered. A segment is synced
+        # once for all of its objects, with its folder.
+        if place_of(key).block is None:
+            os.fdatasync(place.fd)
+        got = os.preadv(place.fd, [buffer[: place.size_bytes]], place.start)
         file = parse_prefix(buffer[:got])
         offset = file.data_offset
 
@@ -131,7 +133,7 @@ def read_entry(root: Path, key: str, scan: Scan, buffer: memoryview, large_heads
             return scan(data_set, file.transfer_syntax_uid, complete)
 
         def read(length: int) -> bytes:
-            return os.pread(fd, length, offset)
+            return os.pread(place.fd, length, place.start + offset)
 
         scanned = check_head(check, buffer[offset:got], record.size_bytes - offset, read, large_heads)
     stored = StoredObject(key, record.size_bytes, offset, record.digest, record.received_ns, record.source)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from threading import Lock
 from time import time_ns
 from types import TracebackType
-from typing import Final, TypeVar
+from typing import Final, Generic, TypeVar
 
 from xxhash import xxh3_128, xxh3_128_digest
 
@@ -24,6 +24,40 @@ from protocols.errors import Misuse
 T = TypeVar("T")
 
 _NOTHING: Final = memoryview(b"")
+
+
+class Prepared(Generic[T]):
+    """An object in its receive buffer that is checked and hashed, and may be written."""
+
+    __slots__ = ("_view", "checked", "record", "size_bytes")
+
+    def __init__(self, view: memoryview, record: ObjectRecord, checked: T) -> None:
+        self._view, self.record, self.checked = view, record, checked
+        self.size_bytes = record.size_bytes
+
+    def sealed(self, block: int) -> memoryview:
+        """Its whole blocks, with the record for that place in a segment."""
+        view, size_bytes = self._view, self.size_bytes
+        padding = -size_bytes % BLOCK_BYTES
+        if padding:
+            view[size_bytes : size_bytes + padding] = bytes(padding)
+        view[:PREAMBLE_BYTES] = preamble(self.record, block)
+        return view[: size_bytes + padding]
+
+    def committed(self, key: str) -> Committed[T]:
+        """What is told of it once it is durable under that key."""
+        record = self.record
+        return Committed(
+            StoredObject(
+                key,
+                record.size_bytes,
+                record.data_offset,
+                record.digest,
+                record.received_ns,
+                record.source,
+            ),
+            self.checked,
+        )
 
 
 class Tools:
@@ -121,40 +155,55 @@ class LocalStaging:
     ) -> None:
         self.discard()
 
+    @property
+    def fits_buffer(self) -> bool:
+        """Nothing of it is in a file yet."""
+        return self._fd < 0
+
+    def prepare(self, check: Check[T]) -> Prepared[T]:
+        """Check and hash an object that is in its buffer. raises: what the check raises"""
+        self._check_usable()
+        received_ns, size_bytes, data_offset = time_ns(), self.size_bytes, self._data_offset
+        with self.view[data_offset : self.position] as data_set:
+            checked = check(data_set, True)
+        digest = xxh3_128_digest(self.view[PREAMBLE_BYTES : self.position])
+        record = ObjectRecord(digest, received_ns, self._source, size_bytes, data_offset)
+        return Prepared(self.view, record, checked)
+
     def finish(self, check: Check[T]) -> Committed[T]:
-        """Check, hash, write, make durable: the whole commit, on one native thread.
+        """Check, hash, write, make durable as a file: the whole commit, on one native thread.
 
         raises: what the check raises, OutOfResources; the caller then discards
         """
         self._check_usable()
-        received_ns = time_ns()
-        writer, size_bytes, data_offset = self._tools.writer, self.size_bytes, self._data_offset
+        writer = self._tools.writer
         with writer.refusing("commit"):
-            if self._fd < 0:
-                with self.view[data_offset : self.position] as data_set:
-                    checked = check(data_set, True)
-                digest = xxh3_128_digest(self.view[PREAMBLE_BYTES : self.position])
-                record = ObjectRecord(digest, received_ns, self._source, size_bytes, data_offset)
-                self.view[:PREAMBLE_BYTES] = preamble(record)
-                self._fd = writer.create(self._name)
-                self._write_end(size_bytes)
-            else:
-                self._hash.update(self.view[: self.position])
-                digest = self._hash.digest()
-                self._write_end(size_bytes)
-                checked = self._check_spilled(check, size_bytes)
-                # The first block was written before digest and size were known; the buffer is free to hold
-                # it again.
-                record = ObjectRecord(digest, received_ns, self._source, size_bytes, data_offset)
-                self.view[:BLOCK_BYTES] = self._head[:BLOCK_BYTES]
-                self.view[:PREAMBLE_BYTES] = preamble(record)
-                writer.write(self._fd, self.view, BLOCK_BYTES, 0)
+            made = self._write_whole(check) if self._fd < 0 else self._write_rest(check)
             key = writer.publish(self._fd, self._name)
         fd, self._fd = self._fd, -1
         closed(writer.system, fd)  # what it fails with changes nothing: the object is durable
-        return Committed(
-            StoredObject(key, size_bytes, data_offset, digest, received_ns, self._source), checked
-        )
+        return made.committed(key)
+
+    def _write_whole(self, check: Check[T]) -> Prepared[T]:
+        """The file of an object that never left its buffer."""
+        prepared = self.prepare(check)
+        self.view[:PREAMBLE_BYTES] = preamble(prepared.record)
+        self._fd = self._tools.writer.create(self._name)
+        self._write_end(prepared.size_bytes)
+        return prepared
+
+    def _write_rest(self, check: Check[T]) -> Prepared[T]:
+        """What is in the buffer of an object that was spilled."""
+        received_ns, size_bytes = time_ns(), self.size_bytes
+        self._hash.update(self.view[: self.position])
+        self._write_end(size_bytes)
+        checked = self._check_spilled(check, size_bytes)
+        # The first block was written before digest and size were known; the buffer is free to hold it again.
+        record = ObjectRecord(self._hash.digest(), received_ns, self._source, size_bytes, self._data_offset)
+        self.view[:BLOCK_BYTES] = self._head[:BLOCK_BYTES]
+        self.view[:PREAMBLE_BYTES] = preamble(record)
+        self._tools.writer.write(self._fd, self.view, BLOCK_BYTES, 0)
+        return Prepared(self.view, record, checked)
 
     def _write_end(self, size_bytes: int) -> None:
         if self.position and self._tools.writer.write(

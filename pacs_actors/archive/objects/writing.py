@@ -10,8 +10,10 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -51,6 +53,7 @@ class DurableWriter:
         health: Health,
     ) -> None:
         self.system, self.slot, self.folders, self.space, self.health = system, slot, folders, space, health
+        self.temporary = temporary
         self._temporary_fd = system.open(temporary, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._direct = O_DIRECT
 
@@ -79,16 +82,20 @@ class DurableWriter:
 
     def create(self, name: str) -> int:
         """A new temporary file. raises: OSError"""
+        return self.create_in(self._temporary_fd, name)
+
+    def create_in(self, folder_fd: int, name: str) -> int:
+        """A new file, for writes past the page cache if that can be. raises: OSError"""
         try:
-            return self.system.open(name, _CREATE | self._direct, 0o600, dir_fd=self._temporary_fd)
+            return self.system.open(name, _CREATE | self._direct, 0o600, dir_fd=folder_fd)
         except OSError as error:
             if error.errno != errno.EINVAL or not self._direct:
                 raise
         # A file system without O_DIRECT. Some have created the file by the time they say so.
         self._direct = 0
         with suppress(FileNotFoundError):
-            self.system.unlink(name, dir_fd=self._temporary_fd)
-        return self.system.open(name, _CREATE, 0o600, dir_fd=self._temporary_fd)
+            self.system.unlink(name, dir_fd=folder_fd)
+        return self.system.open(name, _CREATE, 0o600, dir_fd=folder_fd)
 
     def write(self, fd: int, view: memoryview, length: int, offset: int) -> int:
         """Write ``view[:length]`` at a block-aligned offset; the file then ends on a block, padded with
@@ -108,9 +115,23 @@ class DurableWriter:
                 done += self._write_some(fd, view[done:end], offset + done)
         return padding
 
+    def write_all(self, fd: int, views: Sequence[memoryview], offset: int) -> None:
+        """Write whole blocks one behind the other, into space that is taken already. raises: OSError"""
+        left = deque(views)
+        while left:
+            done = self._directly_or_not(fd, partial(self.system.pwritev, fd, left, offset))
+            offset += done
+            while left and done >= len(left[0]):
+                done -= len(left.popleft())
+            if done:
+                left[0] = left[0][done:]
+
     def _write_some(self, fd: int, view: memoryview, offset: int) -> int:
+        return self._directly_or_not(fd, partial(self.system.pwrite, fd, view, offset))
+
+    def _directly_or_not(self, fd: int, write: Callable[[], int]) -> int:
         try:
-            return self.system.pwrite(fd, view, offset)
+            return write()
         except OSError as error:
             flags = fcntl.fcntl(fd, fcntl.F_GETFL)
             if error.errno != errno.EINVAL or not flags & O_DIRECT:
@@ -119,7 +140,7 @@ class DurableWriter:
             # durable all the same.
             self._direct = 0
             fcntl.fcntl(fd, fcntl.F_SETFL, flags & ~O_DIRECT)
-            return self.system.pwrite(fd, view, offset)
+            return write()
 
     def truncate(self, fd: int, size_bytes: int) -> None:
         """Cut the padding off. raises: OSError"""

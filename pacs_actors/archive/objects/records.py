@@ -1,0 +1,111 @@
+"""Finding packed objects in a segment, with nothing but the segment.
+
+A segment is objects one behind the other, each from a block of 4096 bytes on, each with its record in its preamble. Holes are what
+was removed, and the tail that is not written yet. What begins with no record is the rest of a write that a crash interrupted, or
+damaged: behind it there may be whole objects again. Everything here blocks; for native threads.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from pacs_actors.archive.objects.buffers import BLOCK_BYTES, BUFFER_BYTES
+from protocols.dataset.part10 import PREAMBLE_BYTES, ObjectRecord, read_record
+
+
+class Extent(NamedTuple):
+    """A stretch of a segment, in bytes; ``size_bytes`` is not rounded up to blocks."""
+
+    start: int
+    size_bytes: int
+
+    @property
+    def end(self) -> int:
+        """Where the next object may begin."""
+        return self.start + blocks_of(self.size_bytes)
+
+
+def blocks_of(size_bytes: int) -> int:
+    """Bytes that an object takes up in a segment."""
+    return size_bytes + -size_bytes % BLOCK_BYTES
+
+
+def record_at(fd: int, block: int) -> ObjectRecord | None:
+    """The record of the object that begins there; None if none does, or it says what cannot be. raises: OSError"""
+    start = block * BLOCK_BYTES
+    record = read_record(os.pread(fd, PREAMBLE_BYTES, start), block)
+    if record is None or not PREAMBLE_BYTES < record.size_bytes <= BUFFER_BYTES:
+        return None
+    return record if start + record.size_bytes <= os.fstat(fd).st_size else None
+
+
+def walk(fd: int) -> Iterator[Extent]:
+    """Every object of a segment, in order; what is removed or written meanwhile may be missed. raises: OSError"""
+    for data in written(fd):
+        at, end = data.start, data.end
+        while at < end:
+            record = record_at(fd, at // BLOCK_BYTES)
+            if record is None:
+                at += BLOCK_BYTES
+                continue
+            found = Extent(at, record.size_bytes)
+            yield found
+            at = found.end
+
+
+def written(fd: int) -> Iterator[Extent]:
+    """The stretches that are no holes, from whole blocks to whole blocks. raises: OSError"""
+    at = 0
+    while True:
+        try:
+            start = os.lseek(fd, at, os.SEEK_DATA)
+            end = os.lseek(fd, start, os.SEEK_HOLE)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # no more data
+                return
+            raise
+        start = max(at, start - start % BLOCK_BYTES)
+        end = max(blocks_of(end), start + BLOCK_BYTES)
+        yield Extent(start, end - start)
+        at = end
+
+
+def is_blank(fd: int, block: int) -> bool:
+    """Whether nothing is written there, so that no object can have been damaged. raises: OSError"""
+    return not any(os.pread(fd, BLOCK_BYTES, block * BLOCK_BYTES))
+
+
+def damaged_at(fd: int, block: int) -> Extent | None:
+    """What is left of an object whose record is damaged: up to the next object or hole, and no more than an object may have.
+
+    None if nothing is there, or what is there belongs to another object. raises: OSError
+    """
+    start = block * BLOCK_BYTES
+    if is_blank(fd, block):
+        return None
+    end = start + BUFFER_BYTES
+    for data in written(fd):
+        if data.start <= start < data.end:
+            end = min(end, data.end)
+    for found in walk(fd):
+        if found.start <= start < found.end:
+            return None
+        if found.start > start:
+            end = min(end, found.start)
+            break
+    return Extent(start, end - start)
+
+
+def trim(path: Path) -> None:
+    """Give back the tail that a process did not fill before it died. raises: OSError"""
+    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        end = max((data.end for data in written(fd)), default=0)
+        if end < os.fstat(fd).st_size:
+            os.ftruncate(fd, end)
+    finally:
+        os.close(fd)
