@@ -8,8 +8,9 @@ import trio
 
 from pacs_actors.archive.objects.interface import ObjectStore
 from pacs_actors.archive.objects.keys import ObjectMissing
-from pacs_actors.lifecycle.integrity_book import Finding, IntegrityBook, Kind
+from pacs_actors.lifecycle.integrity_book import Finding, IntegrityBook
 from pacs_actors.lifecycle.integrity_reading import Condition
+from pacs_actors.lifecycle.integrity_runs import Kind
 from pacs_actors.lifecycle.scrubbing import Damage
 from pacs_actors.operations import logs
 from protocols.errors import OutOfResources, PacsError

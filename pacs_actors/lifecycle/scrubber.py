@@ -1,23 +1,28 @@
 """Scrubber: reads every object of the archive once a cycle, and has what is not good any more taken out of the way.
 
-Receives a wake-up when somebody asked for a scrub; finds the rest in the table ``integrity_runs``: one worker of the archive holds
-the run's lease and is at it, and whoever comes after a crash goes on where it was. Sends nothing. Reads at the rate of the
+Receives nothing; finds what was asked for in the table ``integrity_runs``: one worker of the archive holds the run's lease and is
+at it, and whoever comes after a crash goes on where it was. Sends nothing. Reads at the rate of the
 settings, on threads of its own, and at a tenth of it while images come.
 """
 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
 import trio
 
 from config.integrity import IntegritySettings
 from pacs_actors.archive.objects.interface import ObjectStore
-from pacs_actors.lifecycle.integrity_book import IntegrityBook, LeaseLost, Work
+from pacs_actors.database import Database
+from pacs_actors.lifecycle.integrity_book import IntegrityBook
 from pacs_actors.lifecycle.integrity_damage import DamageKeeper, Healer
+from pacs_actors.lifecycle.integrity_lease import holding
 from pacs_actors.lifecycle.integrity_reading import Pace
 from pacs_actors.lifecycle.integrity_rows import IntegrityRows
+from pacs_actors.lifecycle.integrity_runs import IntegrityRuns, LeaseLost, Work
 from pacs_actors.lifecycle.scrubbing import Portion, scrub
 from pacs_actors.mail import Ready
 from pacs_actors.node_page import NodePage
@@ -25,8 +30,7 @@ from pacs_actors.operations import logs
 from pacs_actors.threads import NativePool
 from protocols.errors import Unavailable
 
-_LOOK_EVERY_S: Final = 5.0
-_RENEW_EVERY_S: Final = 4.0
+_LOOK_EVERY_S: Final = 2.0
 _WATCH_EVERY_S: Final = 0.5
 _DAY_S: Final = 86_400.0
 _MB: Final = 1_000_000
@@ -41,24 +45,19 @@ class Scrubber:
     healer: Healer | None = None
 
     def __init__(
-        self, settings: IntegritySettings, store: ObjectStore, book: IntegrityBook, page: NodePage
+        self, settings: IntegritySettings, store: ObjectStore, database: Database, page: NodePage
     ) -> None:
-        self.settings, self.store, self.book, self.page = settings, store, book, page
+        self.settings, self.store, self.page = settings, store, page
+        self.book, self.runs = IntegrityBook(database), IntegrityRuns(database)
         self.objects = self.size_bytes = self.found = 0
         self.working = False
-        self._news = trio.Event()
         self._pace: Pace | None = None
-
-    def look(self) -> None:
-        """Somebody asked for a scrub just now."""
-        self._news.set()
 
     def use(self, settings: IntegritySettings) -> None:
         """Those in force have changed."""
         self.settings = settings
         if self._pace is not None:
             self._pace.rate_bytes_s = settings.rate_mb_s * _MB
-        self.look()
 
     def counters(self) -> dict[str, int]:
         """For the status."""
@@ -73,10 +72,9 @@ class Scrubber:
         task_status.started()
         lease = secrets.token_hex(8)
         while True:
-            self._news = trio.Event()
             try:
                 await self.book.settle_what_is_well()
-                work = await self.book.take("scrub", lease, every_s=self.settings.cycle_days * _DAY_S)
+                work = await self.runs.take("scrub", lease, every_s=self.settings.cycle_days * _DAY_S)
                 if work is not None:
                     await self._serve(work)
                     continue
@@ -84,41 +82,36 @@ class Scrubber:
                 pass  # the lease runs out, and whoever looks next goes on
             except LeaseLost:
                 logs.warning("scrub_taken_over")
-            with trio.move_on_after(_LOOK_EVERY_S):
-                await self._news.wait()
+            await trio.sleep(_LOOK_EVERY_S)
 
     async def _serve(self, work: Work) -> None:
         """One run, from where it is to its end. raises: Unavailable, LeaseLost"""
         logs.event("scrub_begins" if work.cursor.slot < 0 else "scrub_goes_on", run=work.run)
         pace = self._pace = Pace(self.settings.rate_mb_s * _MB)
         keeper = DamageKeeper(self.store, self.book, self.healer)
-        lost: list[LeaseLost | Unavailable] = []
-        self.working = True
-        problem = ""
+        self.working, problem = True, ""
+
+        async def tell(portion: Portion) -> None:
+            await self._take_in(work, keeper, portion)
+
         try:
             await keeper.go_on(await self.book.unmoved())
-            async with NativePool(self.settings.threads, "scrub") as pool, trio.open_nursery() as beside:
-                beside.start_soon(self._watch, pace)
-                beside.start_soon(self._keep_lease, work, beside.cancel_scope, lost)
-
-                async def tell(portion: Portion) -> None:
-                    await self._take_in(work, keeper, portion)
-
-                try:
-                    await scrub(self.store, IntegrityRows(self.book.database), pool, pace, work.cursor, tell)
-                except OSError as why:
-                    problem = f"the folders of a slot cannot be listed: {why.strerror or why}"
-                except (Unavailable, LeaseLost) as failure:
-                    lost.append(failure)
-                beside.cancel_scope.cancel()
+            async with NativePool(self.settings.threads, "scrub") as pool, trio.open_nursery() as watching:
+                watching.start_soon(self._watch, pace)
+                rows = IntegrityRows(self.book.database)
+                walk = partial(scrub, self.store, rows, pool, pace, work.cursor, tell)
+                failure = await _failure(holding, self.runs, work, walk)
+                watching.cancel_scope.cancel()
         finally:
             self.working, self._pace = False, None
             pace.stop()
-        if lost:
-            raise lost[0]
+        if isinstance(failure, OSError):
+            problem = f"the folders of a slot cannot be listed: {failure.strerror or failure}"
+        elif failure is not None:
+            raise failure
         while not problem and await self.book.settle_what_is_gone(work.run):
-            await self.book.renew(work)
-        await self.book.finish(work, problem)
+            await self.runs.renew(work)
+        await self.runs.finish(work, problem)
         logs.event(
             "scrub_done", run=work.run, objects=work.objects, bytes=work.size_bytes, found=work.found, problem=problem
         )  # fmt: skip
@@ -135,22 +128,6 @@ class Scrubber:
         work.found += found
         work.cursor = portion.cursor  # after all else: what is written says that everything up to it is done
 
-    async def _keep_lease(
-        self, work: Work, walk: trio.CancelScope, lost: list[LeaseLost | Unavailable]
-    ) -> None:
-        while True:
-            await trio.sleep(_RENEW_EVERY_S)
-            try:
-                await self.book.renew(work)
-            except Unavailable as away:
-                logs.debug(
-                    "scrub_not_noted", why=str(away)
-                )  # the walk itself notices when it needs the index
-            except LeaseLost as gone:
-                lost.append(gone)
-                walk.cancel()
-                return
-
     async def _watch(self, pace: Pace) -> None:
         """Whoever stores images needs the disk more."""
         before = self._answered()
@@ -162,3 +139,12 @@ class Scrubber:
 
     def _answered(self) -> int:
         return sum(self.page.answered(slot) for slot in range(self.page.workers))
+
+
+async def _failure(call: Callable[..., Awaitable[None]], *arguments: object) -> Exception | None:
+    """What a call raises, for whoever is in a nursery and wants it without a group."""
+    try:
+        await call(*arguments)
+    except Exception as failure:
+        return failure
+    return None
