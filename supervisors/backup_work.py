@@ -25,6 +25,7 @@ from pacs_actors.lifecycle.backup.places import FolderPlace, Place
 from pacs_actors.lifecycle.backup.restoring import Restored, free_folder, restore
 from pacs_actors.lifecycle.backup.sealing import BackupKey, read_key
 from pacs_actors.lifecycle.backup.verifying import Finding, Shelf, sealed, shelf, verified_at, verify
+from pacs_actors.operations import logs
 from protocols.errors import ConfigError, Unavailable
 from supervisors.backup_index import DumpedIndex, EmbeddedIndex, IndexRestorer
 from supervisors.database_access import reachable
@@ -61,12 +62,14 @@ async def back_up(
     *,
     number: int | None = None,
     verifying: bool = True,
+    or_full: bool = False,
     keep_full: int = 0,
     tell: Tell = lambda phase, objects, size: None,
 ) -> Made:
     """Make a backup of a running or a stopped server, and note it in its table.
 
     number:    of the row that asked for it; None: nobody did, it gets one
+    or_full:   make a full one if there is nothing to build on
     keep_full: remove superfluous chains afterwards; 0: none
     raises:    PacsError
     """
@@ -84,7 +87,16 @@ async def back_up(
         async with _noted(database, kind, by, place.name, number) as outcomes:
             order = Order(kind, data, version("pacs-actors"))
             store = LocalObjectStore(data, MAX_SLOT, settings.storage)  # only read from: it is not entered
-            made = await create(order, store, index, database, place, key, tell)
+            making = partial(
+                create, store=store, index=index, database=database, place=place, key=key, tell=tell
+            )
+            try:
+                made = await making(order)
+            except chain.NoChain as why:
+                if not or_full:
+                    raise
+                logs.warning("backup_full_instead", why=str(why))
+                made = await making(msgspec.structs.replace(order, kind="full"))
             findings = None
             if verifying:
                 findings = await trio.to_thread.run_sync(

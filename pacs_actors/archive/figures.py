@@ -74,12 +74,16 @@ class Waiting(Struct, frozen=True):
     deletions:    deletions that can still be undone, or are being erased
     quarantined:  objects set aside on the last day, at most 1000 are counted
     audit_damaged_at:  when the audit was last found damaged
+    backup_problem:    why the last backup failed; "" if it did not
+    backed_up_at:      when the last one that did not began
     """
 
     commitments: dict[str, int]
     deletions: int
     quarantined: int
     audit_damaged_at: datetime | None
+    backup_problem: str = ""
+    backed_up_at: datetime | None = None
 
 
 class Quarantined(Struct, frozen=True):
@@ -209,4 +213,9 @@ async def _waiting(connection: asyncpg.Connection) -> Waiting:
     damaged = await connection.fetchval(
         "SELECT at FROM audit_events WHERE event = 'audit_damaged' ORDER BY id DESC LIMIT 1"
     )
-    return Waiting({row[0]: row[1] for row in commitments}, deletions, quarantined, damaged)
+    backups = await connection.fetchrow(
+        """SELECT coalesce((SELECT problem FROM backups WHERE ended_at IS NOT NULL ORDER BY id DESC LIMIT 1), ''),
+            (SELECT max(began_at) FROM backups WHERE state = 'done')"""
+    )
+    assert backups is not None, "a row of subqueries is a row"
+    return Waiting({row[0]: row[1] for row in commitments}, deletions, quarantined, damaged, *backups)

@@ -30,6 +30,8 @@ _STARTING_S: Final = 20.0  # PostgreSQL starts beside the workers
 _DAMAGED_FOR: Final = timedelta(days=30)
 _UNSENT_ROWS: Final = 10_000
 _READ_ONLY: Final = "read-only"
+_LATE: Final = 2  # times as long as there should be between two backups
+_GRACE: Final = timedelta(hours=1)
 NODE: Final = -1
 
 
@@ -64,6 +66,18 @@ def findings(
     if damaged is not None and now - damaged < _DAMAGED_FOR:
         detail = f"Found {damaged.astimezone(UTC):%Y-%m-%d %H:%M} UTC: run pacs-actors audit verify."
         yield Finding("audit_damaged", Severity.CRITICAL, "The audit was changed.", detail)
+    yield from _of_backups(waiting, settings, now)
+
+
+def _of_backups(waiting: Waiting, settings: Settings, now: datetime) -> Iterator[Finding]:
+    if waiting.backup_problem:
+        yield Finding("backup", Severity.CRITICAL, "The last backup failed.", f"{waiting.backup_problem}.")
+    backup, last = settings.backup, waiting.backed_up_at
+    if backup.to is None or last is None:
+        return
+    if now - last > _LATE * timedelta(hours=backup.incremental_every_h) + _GRACE:
+        since = f"The last one was made {last.astimezone(UTC):%Y-%m-%d %H:%M} UTC."
+        yield Finding("backup_late", Severity.WARNING, "There has been no backup for too long.", since)
 
 
 def _of_worker(worker: WorkerStatus, settings: Settings, oldest_s: float) -> Iterator[Finding]:

@@ -50,8 +50,9 @@ class Backup(Struct, frozen=True):
 
 
 class Outcome(Struct, frozen=True):
-    """What came of one."""
+    """What came of one. kind: "" if it is not known better than in its row"""
 
+    kind: str = ""
     name: str = ""
     parent: str = ""
     objects: int = 0
@@ -65,6 +66,7 @@ class Outcome(Struct, frozen=True):
 
 def outcome_of(made: Manifest, *, verified: bool, problem: str = "") -> Outcome:
     return Outcome(
+        kind=made.kind,
         name=made.id,
         parent=made.parent or "",
         objects=made.objects,
@@ -158,12 +160,18 @@ async def renew(connection: asyncpg.Connection, number: int, lease_s: float) -> 
 async def end(connection: asyncpg.Connection, number: int, outcome: Outcome) -> None:
     await connection.execute(
         """UPDATE backups SET state = CASE WHEN $10 = '' THEN 'done' ELSE 'failed' END, ended_at = now(), name = $2,
-            parent = $3, objects = $4, size_bytes = $5, stored_bytes = $6, encrypted = $7, verified = $8, damaged = $9,
-            problem = $10
+            parent = $3, kind = coalesce(nullif($11, ''), kind), objects = $4, size_bytes = $5, stored_bytes = $6,
+            encrypted = $7, verified = $8, damaged = $9, problem = $10
         WHERE id = $1""",
         number, outcome.name, outcome.parent, outcome.objects, outcome.size_bytes, outcome.stored_bytes,
-        outcome.encrypted, outcome.verified, outcome.damaged, outcome.problem[:1000],
+        outcome.encrypted, outcome.verified, outcome.damaged, outcome.problem[:1000], outcome.kind,
     )  # fmt: skip
+
+
+async def end_if_running(connection: asyncpg.Connection, number: int, outcome: Outcome) -> None:
+    """Whoever was at it died without a word."""
+    if await connection.fetchval("SELECT state = 'running' FROM backups WHERE id = $1", number):
+        await end(connection, number, outcome)
 
 
 async def restored(connection: asyncpg.Connection, outcome: Outcome) -> None:
