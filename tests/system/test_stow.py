@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
 import subprocess
@@ -97,16 +98,39 @@ def test_dicomweb_client_stores_and_reads_its_answer(node: Server) -> None:
 
 
 def test_a_folder_sent_with_curl_is_stored(node: Server, tmp_path: Path) -> None:
-    curl = program("curl")
-    instance = peers.make()
-    (tmp_path / "body").write_bytes(stow.files(stow.part10(instance)))
+    """As the manuals of other archives tell it: curl makes the parts, with a Content-Disposition, and expects 100-continue."""
+    instances = siblings(3, ImageComments="x" * 1000)
+    parts: list[str] = []
+    for number, instance in enumerate(instances):
+        (tmp_path / f"{number}.dcm").write_bytes(stow.part10(instance))
+        parts += ["-F", f"{number}=@{tmp_path / f'{number}.dcm'};type=application/dicom"]
     command = [
-        curl, "-sS", "-H", f"Authorization: Bearer {node.token}", "-H", f"Content-Type: {stow.related(stow.DICOM)}",
-        "-H", "Expect: 100-continue", "--data-binary", f"@{tmp_path / 'body'}", f"{node.url}/dicom-web/studies",
+        program("curl"), "-sS", "-H", f"Authorization: Bearer {node.token}", "-H", "Expect: 100-continue",
+        "-H", 'Content-Type: multipart/related; type="application/dicom"', *parts, f"{node.url}/dicom-web/studies",
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, timeout=60, check=True)
-    assert instance.uid in done.stdout.decode()
-    assert found(node, instance) is not None
+    reply = stow.Reply(200, stow.DICOM_JSON, done.stdout)
+    assert (reply.stored, reply.failed) == ([instance.uid for instance in instances], [])
+    for instance in instances:
+        stored = found(node, instance)
+        assert stored is not None and stored.endswith(instance.data)
+
+
+def test_a_study_whose_first_image_is_nameless_is_found_by_the_id_that_a_later_one_brings(
+    node: Server,
+) -> None:
+    first = peers.make(PatientID="", PatientName="")
+    patient_id = f"ID{generate_uid()[-20:]}"
+    later = peers.make(StudyInstanceUID=first.study, PatientID=patient_id, PatientName="Doe^Jane")
+    with Client(node) as client:
+        assert stow.store(node, first).status == 200
+        assert client.get("/studies", query={"StudyInstanceUID": first.study}).status == 200
+        assert stow.store(node, later).status == 200
+        (study,) = json.loads(client.get("/studies", query={"PatientID": patient_id}).body)
+    assert study["0020000D"]["Value"] == [first.study]
+    assert study["00201208"]["Value"] == [2]
+    nameless = f"SELECT count(*) FROM patients WHERE only_study = '{first.study}'"
+    assert node.sql(nameless) == ["0"]
 
 
 def test_a_single_file_without_multipart_is_stored(node: Server) -> None:
@@ -232,6 +256,25 @@ def test_a_file_whose_meta_information_lacks_the_uids_is_named_by_its_data_set(n
 def test_what_cannot_be_read_is_refused(node: Server, content_type: str, status: int) -> None:
     reply = stow.post(node, b"no multipart at all", content_type)
     assert (reply.status, reply.content_type) == (status, "application/problem+json")
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/dicom+xml", 'multipart/related; type="application/dicom+xml"; boundary=x']
+)
+def test_who_sends_xml_is_told_what_is_taken(node: Server, content_type: str) -> None:
+    reply = stow.post(node, b"<NativeDicomModel/>", content_type)
+    assert reply.status == 415
+    detail = reply.json()["detail"]
+    assert "application/dicom+xml is not taken" in detail and "application/dicom+json" in detail
+
+
+def test_a_compressed_body_is_refused_as_such(node: Server) -> None:
+    instance = peers.make()
+    body = gzip.compress(stow.files(stow.part10(instance)))
+    reply = stow.post(node, body, content_encoding="gzip")
+    assert (reply.status, reply.content_type) == (415, "application/problem+json")
+    plain = stow.post(node, stow.files(stow.part10(instance)), content_encoding="identity")
+    assert (plain.status, plain.stored) == (200, [instance.uid])
 
 
 def test_a_body_without_parts_is_400(node: Server) -> None:
