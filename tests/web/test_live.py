@@ -25,6 +25,8 @@ from web.live import LiveFanOut, Seat
 from web.live_route import NOT_UNDERSTOOD
 from web.topics.system import system_state
 
+pytestmark = pytest.mark.usefixtures("short_linger")
+
 
 def fan_out(source: FakeStatus, *more: object, **settings: object) -> LiveFanOut:
     chosen = msgspec.convert({"live_interval_s": 0.5} | settings, WebSettings)

@@ -20,6 +20,8 @@ from web.http.request import Request
 from web.http.routes import Access, Route
 from web.live_route import NOT_RECOGNISED
 
+pytestmark = pytest.mark.usefixtures("short_linger")
+
 POWERLESS = Principal("nobody", frozenset({Action.SEARCH}), user_id=2, session="session:2")
 ONE = STUDIES[0].study_instance_uid
 

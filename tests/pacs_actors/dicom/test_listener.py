@@ -14,6 +14,7 @@ import trio.testing
 
 from config.settings import DicomSettings, Settings
 from pacs_actors.audit.audit import Audit
+from pacs_actors.dicom import listener
 from pacs_actors.dicom.access import Grant, KnownAe, Right, policy
 from pacs_actors.dicom.association import Association, Service
 from pacs_actors.dicom.facilities import Facilities
@@ -218,8 +219,11 @@ class Exhausted:
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.EPROTO])
-async def test_accepting_pauses_when_it_cannot_go_on_and_then_does(number: int) -> None:
+async def test_accepting_pauses_when_it_cannot_go_on_and_then_does(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """F30: without spinning, and without a word to the associations that are open."""
+    monkeypatch.setattr(listener, "_PAUSE_S", 0.1)
     sock = Exhausted([])
     async with listening(sock=sock) as rig:
         first = await rig.peer()
