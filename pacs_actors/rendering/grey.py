@@ -100,9 +100,26 @@ def grey_levels(stored: NDArray[Any], grey: Grey) -> NDArray[np.uint8]:
     if high - low >= min(_MOST_TABULATED, 4 * stored.size):
         return _mapped(stored, grey)
     table = _mapped(np.arange(low, high + 1, dtype=np.int64), grey)
-    if low:
+    if stored.dtype.itemsize > 2:
         return table[stored.astype(np.int64) - low]
-    return table.take(stored)
+    return _over_all_cells(table, low, stored.dtype.itemsize).take(_cells(stored), mode="wrap")
+
+
+def _over_all_cells(table: NDArray[np.uint8], low: int, size: int) -> NDArray[np.uint8]:
+    """A table for values from ``low`` on as one for all cells of ``size`` bytes: then no place has to be worked out."""
+    whole = np.zeros(1 << 8 * size, np.uint8)
+    below = max(0, min(-low, len(table)))  # as unsigned cells the negative values lie at the end
+    if below:
+        whole[len(whole) + low : len(whole) + low + below] = table[:below]
+    first = max(low, 0)
+    whole[first : first + len(table) - below] = table[below:]
+    return whole
+
+
+def _cells(stored: NDArray[Any]) -> NDArray[Any]:
+    """Integers as unsigned cells in the machine's own byte order."""
+    native = stored.astype(stored.dtype.newbyteorder("="), copy=False)
+    return native.view(f"u{native.dtype.itemsize}")
 
 
 def _domain(stored: NDArray[Any]) -> tuple[int, int]:

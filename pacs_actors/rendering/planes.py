@@ -37,7 +37,7 @@ def overlays(data_set: DataSet, frame: int, cells: NDArray[Any] | None) -> Itera
     """
     for group in _OVERLAY_GROUPS:
         base = group << 16
-        if data_set.text(base | 0x40) != "G":
+        if base | 0x40 not in data_set or data_set.text(base | 0x40) != "G":
             continue
         rows, columns = data_set.integer(base | 0x10) or 0, data_set.integer(base | 0x11) or 0
         origin = data_set.numbers(base | 0x50) or [1, 1]
@@ -110,6 +110,8 @@ def shutter(data_set: DataSet, rows: int, columns: int) -> tuple[Mask, int] | No
 
 def _shown(data_set: DataSet, shape: str, rows: int, columns: int) -> Mask | None:
     """Rows and columns count from 1 on, edges included."""
+    if not shape:
+        return None
     down, across = np.ogrid[1 : rows + 1, 1 : columns + 1]
     if shape == "RECTANGULAR":
         edges = [data_set.number(tag) for tag in (0x00181602, 0x00181604, 0x00181606, 0x00181608)]

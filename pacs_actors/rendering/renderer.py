@@ -1,7 +1,7 @@
 """Pictures of stored objects, for the web front end.
 
-Receives descriptors of stored objects, sends the picture's bytes. The work is done by the processes of a pixel pool; what is
-asked for again and again, the small pictures of lists, is kept for a while.
+Receives descriptors of stored objects, sends the picture's bytes. The work is done by the processes of a pixel pool; what is not
+large is kept for a while: lists, previews that play, and several who look at one study ask for the same again and again.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from protocols.errors import PacsError, Unavailable
 # Changes with every change of how pictures look: what browsers keep is not valid any longer then.
 _VERSION: Final = b"1"
 _DEADLINE_S: Final = 30.0
-_CACHED_BYTES: Final = 64 * 1024
+_CACHED_BYTES: Final = 128 * 1024
 
 
 class RenderingFailed(PacsError):
@@ -87,6 +87,13 @@ class Renderer:
         """Identifies a picture before it is made: the same tag, the same bytes."""
         return xxh3_128_hexdigest(b"\0".join((_VERSION, stored.digest, encode(look), placeholder.encode())))
 
+    def known(self, tag: str) -> Image | None:
+        """A picture that was made before and kept."""
+        image = self._cache.get(tag)
+        if image is not None:
+            self._cache.move_to_end(tag)
+        return image
+
     async def render(
         self, stored: StoredPixels, look: Look, *, placeholder: str = "", keep: bool = False
     ) -> Image:
@@ -97,8 +104,7 @@ class Renderer:
         raises:      CannotRender; RenderingFailed; Unavailable when too many wait or it takes too long; ObjectMissing
         """
         tag = self.tag(stored, look, placeholder)
-        if keep and (known := self._cache.get(tag)) is not None:
-            self._cache.move_to_end(tag)
+        if keep and (known := self.known(tag)) is not None:
             return known
         async with self._pool.slot():
             image = await self._made(stored, look, placeholder)

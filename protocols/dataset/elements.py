@@ -15,6 +15,7 @@ from protocols.dataset.transfer_syntax import (
     ITEM_DELIMITATION_ITEM,
     LONG_VRS,
     SEQUENCE_DELIMITATION_ITEM,
+    SHORT_VRS,
     UNDEFINED_LENGTH,
     VRS,
     Encoding,
@@ -45,6 +46,7 @@ SHALLOW_BYTES: Final = 16 * MAX_NESTING
 
 _BINARY_VRS: Final = frozenset({"OB", "OD", "OF", "OL", "OV", "OW"})
 _CAPITALS: Final = frozenset(range(0x41, 0x5B))
+_SHORT: Final = {vr.encode(): vr for vr in SHORT_VRS}
 
 
 class Element(Struct, frozen=True, gc=False):
@@ -107,7 +109,19 @@ def elements(
     mode = encoding.implicit if implicit is None else implicit
     walk = SequenceWalk(data, stop, encoding)
     at = start
+    plain = None if mode or isinstance(data, Windows) else data
     while at < stop:
+        if plain is not None and at + 8 <= stop:
+            # Most elements are these, and this is half of what looking at an image's attributes takes.
+            group, element, letters, length = encoding.explicit_header.unpack_from(plain, at)
+            vr = _SHORT.get(letters)
+            if vr is not None and group != 0xFFFE:
+                value = at + 8
+                at = value + length
+                if at > stop:
+                    raise NeedMore(at)
+                yield Element(group << 16 | element, vr, value, at, at, False)
+                continue
         tag, vr, value, length = read_header(data, at, stop, encoding, implicit=mode)
         if tag >> 16 == 0xFFFE:
             raise CannotUnderstand("a delimiter stands where an element belongs")

@@ -106,6 +106,14 @@ def test_whole_numbers_take_the_same_levels_by_table_and_one_by_one(dtype: str) 
     assert np.array_equal(grey_levels(stored, grey), one_by_one)
 
 
+@pytest.mark.parametrize(("low", "high"), [(-300, -5), (-1, 0), (5, 300), (-7, 2000), (4, 4)])
+@pytest.mark.parametrize("dtype", ["<i2", ">i2", "<i4"])
+def test_so_they_do_wherever_the_values_lie(low: int, high: int, dtype: str) -> None:
+    stored = np.random.default_rng(3).integers(low, high, (64, 64), endpoint=True).astype(dtype)
+    grey = Grey(modality=Modality(1.5, -3.0), window=Window((low + high) / 2, high - low + 9), inverse=True)
+    assert np.array_equal(grey_levels(stored, grey), grey_levels(stored.astype(np.float64), grey))
+
+
 def test_a_table_that_would_be_larger_than_the_image_is_not_made() -> None:
     stored = np.array([[0, 2**31 - 1]], "i4")
     assert list(grey_levels(stored, Grey(limits=(0, 2**31 - 1)))[0]) == [0, 255]

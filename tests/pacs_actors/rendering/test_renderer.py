@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import ExitStack
 from pathlib import Path
 
 import imagecodecs
@@ -15,6 +16,7 @@ from pacs_actors.archive.objects.interface import ObjectFile
 from pacs_actors.archive.transcoder import Transcoder
 from pacs_actors.pixels.notices import MAX_MESSAGE_BYTES
 from pacs_actors.pixels.pool import PixelPool
+from pacs_actors.rendering import renderer as renderer_module
 from pacs_actors.rendering.messages import (
     MAX_VIEWPORT,
     CannotRender,
@@ -135,10 +137,26 @@ async def test_what_is_kept_is_made_once_and_the_oldest_makes_room() -> None:
         renderer = Renderer(pool, cache_bytes=1000)
         first = await renderer.render(of(), PNG, keep=True)
         assert await renderer.render(of(), PNG, keep=True) is first
+        assert renderer.known(renderer.tag(of(), PNG)) is first
+        assert renderer.known(renderer.tag(of(), Look())) is None
         assert await renderer.render(of(), PNG) is not first
         for number in range(5):
             await renderer.render(of(digest=bytes([number])), PNG, keep=True)
         assert await renderer.render(of(), PNG, keep=True) is not first
+
+
+async def test_what_cannot_be_written_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk or too little memory is no property of the object."""
+
+    def full(stack: ExitStack) -> int:
+        fd = os.open("/dev/full", os.O_RDWR)
+        stack.callback(os.close, fd)
+        return fd
+
+    monkeypatch.setattr(renderer_module, "_memory", full)
+    async with Transcoder() as pool:
+        with pytest.raises(Unavailable, match="cannot be written"):
+            await Renderer(pool).render(of(), PNG)
 
 
 def test_a_tag_tells_every_difference() -> None:
