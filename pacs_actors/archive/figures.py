@@ -76,6 +76,7 @@ class Waiting(Struct, frozen=True):
     audit_damaged_at:  when the audit was last found damaged
     backup_problem:    why the last backup failed; "" if it did not
     backed_up_at:      when the last one that did not began
+    damaged_objects:   of instances that cannot be had for it, at most 1000 are counted
     """
 
     commitments: dict[str, int]
@@ -84,6 +85,7 @@ class Waiting(Struct, frozen=True):
     audit_damaged_at: datetime | None
     backup_problem: str = ""
     backed_up_at: datetime | None = None
+    damaged_objects: int = 0
 
 
 class Quarantined(Struct, frozen=True):
@@ -218,4 +220,10 @@ async def _waiting(connection: asyncpg.Connection) -> Waiting:
             (SELECT max(began_at) FROM backups WHERE state = 'done')"""
     )
     assert backups is not None, "a row of subqueries is a row"
-    return Waiting({row[0]: row[1] for row in commitments}, deletions, quarantined, damaged, *backups)
+    objects = await connection.fetchval(
+        """SELECT count(*) FROM (SELECT FROM integrity_findings WHERE settled_at IS NULL
+            AND kind IN ('corrupt', 'lost', 'unreadable') LIMIT $1) some""",
+        _MOST_RECENT,
+    )
+    waiting = {row[0]: row[1] for row in commitments}
+    return Waiting(waiting, deletions, quarantined, damaged, *backups, objects)

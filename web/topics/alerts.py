@@ -62,6 +62,10 @@ def findings(
         count = f"{waiting.quarantined} object{'' if waiting.quarantined == 1 else 's'}"
         detail = "Another object has the same SOP Instance UID, or it is damaged: see the quarantine."
         yield Finding("quarantine", Severity.WARNING, f"{count} went to quarantine within a day.", detail)
+    if waiting.damaged_objects:
+        count = f"{waiting.damaged_objects} object{' is' if waiting.damaged_objects == 1 else 's are'}"
+        detail = "Corrupt, lost or unreadable, and not healed: see the findings of the integrity checks."
+        yield Finding("damaged_objects", Severity.CRITICAL, f"{count} damaged.", detail)
     damaged = waiting.audit_damaged_at
     if damaged is not None and now - damaged < _DAMAGED_FOR:
         detail = f"Found {damaged.astimezone(UTC):%Y-%m-%d %H:%M} UTC: run pacs-actors audit verify."
