@@ -222,7 +222,7 @@ async def _waiting(connection: asyncpg.Connection) -> Waiting:
     assert backups is not None, "a row of subqueries is a row"
     objects = await connection.fetchval(
         """SELECT count(*) FROM (SELECT FROM integrity_findings WHERE settled_at IS NULL
-            AND kind IN ('corrupt', 'lost', 'unreadable') LIMIT $1) some""",
+            AND kind IN ('corrupt', 'lost', 'unreadable') LIMIT $1) found""",
         _MOST_RECENT,
     )
     waiting = {row[0]: row[1] for row in commitments}
