@@ -168,6 +168,7 @@ class Intake:
             if isinstance(refusal, BadRequest):
                 raise
             self._refuse(place, Named("", "", ""), refusal.dimse_status, str(refusal))
+            await trio.lowlevel.checkpoint()  # thousands of them may be in one chunk
             return
         with memoryview(head)[named.data_offset :] as first:
             async with aclosing(_behind(first, pieces)) as data_set:
@@ -184,8 +185,10 @@ class Intake:
         named = structs.replace(named, data_offset=0)
         if refusal := self._refusal(named):
             self._refuse(place, named, *refusal)
+            await trio.lowlevel.checkpoint()
             return
-        await self._places.acquire()
+        if not self._place_taken():
+            await self._places.acquire()
         handed_on = False
         try:
             staging = await self._receive(place, named, data_set)
@@ -214,6 +217,14 @@ class Intake:
             else item
             for item in self.items
         ]
+
+    def _place_taken(self) -> bool:
+        """Whether there is a place right now: no turn of the loop for what need not wait."""
+        try:
+            self._places.acquire_nowait()
+        except trio.WouldBlock:
+            return False
+        return True
 
     async def _receive(
         self, place: int, named: Named, data_set: AsyncIterator[bytes | memoryview]
@@ -247,9 +258,11 @@ class Intake:
             self._refuse(place, named, refusal.dimse_status, str(refusal))
             return None
         finally:
-            with trio.CancelScope(shield=True):
-                async with self._turn:  # not while it is being parked
-                    self._receiving = None
+            if self._turn.locked():  # it is being parked
+                with trio.CancelScope(shield=True):
+                    await self._turn.acquire()
+                self._turn.release()
+            self._receiving = None
             if staging is not None and not complete:
                 staging.discard()
 
