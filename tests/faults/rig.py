@@ -35,7 +35,8 @@ class Rig(Server):
         **more: Any,
     ) -> None:
         url = ("--database.url", database) if database else ()
-        super().__init__(data, options=(*PATIENT, *url, *options), **more)
+        # What is going to be cut off from its disk is made by the server itself, which syncs it.
+        super().__init__(data, options=(*PATIENT, *url, *options), seeded=log is None, **more)
         self.database = database
         if log is not None:
             self.log = log
