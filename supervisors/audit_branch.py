@@ -11,6 +11,8 @@ from pacs_actors.audit.anchor_keeper import AnchorKeeper
 from pacs_actors.audit.audit import Audit, unrecorded
 from pacs_actors.audit.auditor import Auditor
 from pacs_actors.audit.dicom_xml import Source
+from pacs_actors.audit.spool import Spool
+from pacs_actors.audit.spool_replayer import SpoolReplayer
 from pacs_actors.audit.syslog_sender import SyslogSender
 from pacs_actors.audit.trail import Trail
 from pacs_actors.database import Database
@@ -32,9 +34,11 @@ class AuditBranch:
         settings = orders.settings
         self.slot = orders.slot
         self.mailbox: Mailbox[AuditEvent] = Mailbox("audit", _PLACES)
-        self.audit, self.trail = Audit(self.mailbox), Trail(database)
-        self.auditor = Auditor(self.trail, self.mailbox)
         data = Path(settings.server.data).resolve()
+        self.spool = Spool(data / "audit" / "spool", self.slot, orders.workers)
+        self.audit, self.trail = Audit(self.mailbox, self.spool), Trail(database)
+        self.auditor = Auditor(self.trail, self.mailbox, self.spool)
+        self.replayer = SpoolReplayer(self.trail, self.spool.left)
         self.keeper = AnchorKeeper(settings.audit, self.trail, self.audit, data)
         self.sender: SyslogSender | None = None
         if self.slot == 0 and settings.audit.syslog_host is not None:
@@ -43,10 +47,11 @@ class AuditBranch:
             self.sender = SyslogSender(settings.audit, self.trail, source, f"{host}:{data}")
 
     def beside(self) -> list[Child]:
-        """The children that stand beside the auditor: once a node is enough."""
+        """The children that stand beside the auditor: of keeper and sender one for a node is enough."""
+        found = [Child("audit replayer", self.replayer.run)]
         if self.slot != 0:
-            return []
-        found = [Child("anchor keeper", self.keeper.run)]
+            return found
+        found.append(Child("anchor keeper", self.keeper.run))
         if self.sender is not None:
             found.append(Child("syslog sender", self.sender.run))
         return found
@@ -62,12 +67,13 @@ class AuditBranch:
         return found
 
     def give_up(self) -> None:
-        """There is no time left for what is not in the database: it goes to the log."""
+        """There is no time left for what is not in the database: it goes to the log, and stays in the spool."""
         for event in self.auditor.unwritten():
             unrecorded(event)
 
     async def finish(self) -> None:
         """After the last row of this worker: note the end."""
+        await self.spool.close()
         with trio.move_on_after(_LAST_ANCHOR_WITHIN_S):
             try:
                 await self.keeper.anchor()

@@ -13,6 +13,7 @@ import msgspec
 import trio
 
 from pacs_actors.audit import events
+from pacs_actors.audit.spool import Spool
 from pacs_actors.mail.mailbox import Mailbox
 from pacs_actors.operations import logs
 from protocols.errors import Unavailable
@@ -38,14 +39,20 @@ Doer = Actor | Party
 class Audit:
     """Tells the auditor. ``by`` is who acts: an association, or an ``Actor`` (a user, a token, a share link)."""
 
-    def __init__(self, mailbox: Mailbox[AuditEvent]) -> None:
-        self.mailbox = mailbox
+    def __init__(self, mailbox: Mailbox[AuditEvent], spool: Spool | None = None) -> None:
+        self.mailbox, self.spool = mailbox, spool
 
     async def note(self, event: AuditEvent) -> None:
-        """Hand an event to the auditor; what cannot be handed over is logged, so that it is not lost without a trace."""
+        """Hand an event to the auditor. It is in the spool first, if there is one: from then on it outlives the process.
+
+        What cannot be handed over is logged, so that it is not lost without a trace; the next start finds it in the spool.
+        """
+        event = _dated(event)
+        if self.spool is not None:
+            event = self.spool.add(event)
         with trio.move_on_after(_WAIT_S):
             try:
-                await self.mailbox.tell(_dated(event))
+                await self.mailbox.tell(event)
                 return
             except Unavailable:
                 pass
@@ -189,6 +196,10 @@ class Audit:
     async def settings_changed(self, by: Actor, setting: str, **details: str | int) -> None:
         """details: ``before`` and ``after`` where they are no secrets"""
         await self._say(events.SETTINGS_CHANGED, by, {"setting": setting, **details})
+
+    async def storage_asked(self, by: Actor, what: str, study: str, **details: str | int) -> None:
+        """what: move, cancel, hold, lift or label"""
+        await self._say(events.STORAGE_ASKED, by, {"what": what, **details}, uids=(study,))
 
     async def node_changed(self, by: Actor, ae_title: str, change: str, **details: str | int) -> None:
         await self._say(events.NODE_CHANGED, by, {"ae_title": ae_title, "change": change, **details})

@@ -1,7 +1,8 @@
 """Auditor: writes the audit, in order, a batch at a time.
 
 Receives AuditEvent; appends to ``Trail``. While PostgreSQL is away the events wait in the mailbox; when that is full, those
-who act wait a little, and then the event goes to the log. A batch survives a crash of the actor.
+who act wait a little, and then the event goes to the log. A batch survives a crash of the actor, and of the worker: what is
+not written yet is in the spool.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from contextlib import suppress
 import outcome
 import trio
 
+from pacs_actors.audit.spool import Spool
 from pacs_actors.audit.trail import Trail
 from pacs_actors.mail import Ready
 from pacs_actors.mail.mailbox import Envelope, Mailbox
@@ -27,8 +29,8 @@ _RETRY_S = 1.0
 class Auditor:
     """written: rows since the start"""
 
-    def __init__(self, trail: Trail, mailbox: Mailbox[AuditEvent]) -> None:
-        self.trail, self.mailbox = trail, mailbox
+    def __init__(self, trail: Trail, mailbox: Mailbox[AuditEvent], spool: Spool | None = None) -> None:
+        self.trail, self.mailbox, self.spool = trail, mailbox, spool
         self.written = 0
         self._batch: list[Envelope[AuditEvent]] = []
         self._trying = False  # still set when a crash ended the last life in the middle of a batch
@@ -72,6 +74,7 @@ class Auditor:
                 )
                 envelope.answered.set()
                 self._trying = False
+                await self._settle([envelope])
             del self._batch[0]
 
     async def _append(self, batch: list[Envelope[AuditEvent]]) -> None:
@@ -88,3 +91,8 @@ class Auditor:
         for envelope in batch:
             envelope.answer = outcome.Value(None)
             envelope.answered.set()
+        await self._settle(batch)
+
+    async def _settle(self, batch: list[Envelope[AuditEvent]]) -> None:
+        if self.spool is not None:
+            await self.spool.settle([envelope.message for envelope in batch])

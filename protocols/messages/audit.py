@@ -32,6 +32,7 @@ class AuditEvent(Message, frozen=True):
     uids:     Study Instance UIDs first, then those of what lies below them
     details:  facts; a patient's name is not one
     at:       when it happened, seconds since 1970; 0: when it is handed over
+    kept:     which file of the spool has it; 0: none
     """
 
     event: str
@@ -43,6 +44,7 @@ class AuditEvent(Message, frozen=True):
     details: Details = field(default_factory=dict)
     via: str = ""
     at: float = 0.0
+    kept: int = 0
 
 
 class AuditRow(Struct, frozen=True):
