@@ -33,7 +33,7 @@ class Pending(Generic[T]):
         self, seam: AsyncioThread, unit: Callable[[], Awaitable[T]], ended: Callable[[], object] | None
     ) -> None:
         self._seam, self.unit, self.ended = seam, unit, ended
-        self.task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[T] | None = None
         self.waiter: trio.lowlevel.Task | None = None
         self.result: outcome.Outcome[T] | None = None
         self.dropped = False
@@ -116,22 +116,29 @@ class AsyncioThread:
             self._loop.close()
 
     def _begin(self, pending: Pending[Any]) -> None:
-        pending.task = self._loop.create_task(self._work(pending))
+        pending.task = self._loop.create_task(_whole(pending.unit))
+        # Not a handler around the unit: a task that is cancelled before it begins runs none.
+        pending.task.add_done_callback(partial(self._hand_over, pending))
 
     def _cancel(self, pending: Pending[Any]) -> None:
         if pending.task is not None:
             pending.task.cancel()
 
-    async def _work(self, pending: Pending[Any]) -> None:
-        result: outcome.Outcome[Any] = outcome.Error(Unavailable(f"{self.name}: stopped"))
-        try:
-            result = outcome.Value(await pending.unit())
-        except asyncio.CancelledError:
-            pass  # dropped, or the thread stops: nobody waits, or the answer above is theirs
-        except Exception as error:
+    def _hand_over(self, pending: Pending[Any], task: asyncio.Task[Any]) -> None:
+        error = None if task.cancelled() else task.exception()
+        result: outcome.Outcome[Any]
+        if task.cancelled():  # dropped, or the thread stops
+            result = outcome.Error(Unavailable(f"{self.name}: stopped"))
+        elif error is not None:
             result = outcome.Error(error)
+        else:
+            result = outcome.Value(task.result())
         with suppress(trio.RunFinishedError):
             self._token.run_sync_soon(_deliver, pending, result)
+
+
+async def _whole(unit: Callable[[], Awaitable[T]]) -> T:
+    return await unit()
 
 
 def _deliver(pending: Pending[Any], result: outcome.Outcome[Any]) -> None:

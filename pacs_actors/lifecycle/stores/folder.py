@@ -118,6 +118,8 @@ class FolderStore:
             await self._run(self._files.remove, keys[start : start + PAGE_KEYS])
 
     async def keys(self, after: str = "") -> AsyncIterator[list[str]]:
+        if after:
+            self._files.check_key(after)
         walk = self._files.walk(after)
         while page := await self._run(_some, walk):
             yield page

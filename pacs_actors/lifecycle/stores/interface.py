@@ -117,7 +117,9 @@ class TierStore(Protocol):
         """Delete copies durably; those that are gone already are passed over."""
 
     def keys(self, after: str = "") -> AsyncIterator[list[str]]:
-        """Every key greater than ``after``, ascending, in pages of 1 to PAGE_KEYS; what is not ours is passed over."""
+        """Every key greater than ``after``, which is a key or empty, ascending, in pages of 1 to PAGE_KEYS; what is not
+        ours is passed over.
+        """
 
     async def sweep(self, older_than_s: float) -> int:
         """Remove what interrupted puts left behind and nobody sees, if it is older than that; how much there was."""

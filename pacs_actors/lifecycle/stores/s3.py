@@ -107,7 +107,7 @@ class S3Store:
 
     async def keys(self, after: str = "") -> AsyncIterator[list[str]]:
         prefix = self.settings.prefix
-        at = prefix + after if after else ""
+        at = self._object_name(after) if after else ""
         while True:
             page = await self._client.listing(prefix, at, PAGE_KEYS)
             ours = [name.removeprefix(prefix) for name in page.names]
