@@ -15,11 +15,13 @@ from pacs_actors.archive.progress import IndexProgress
 from pacs_actors.database import Database
 from pacs_actors.lifecycle.carrier import Carrier
 from pacs_actors.lifecycle.copies import Copies
+from pacs_actors.lifecycle.desk import LifecycleDesk
 from pacs_actors.lifecycle.lifecycle_scheduler import LifecycleScheduler
 from pacs_actors.lifecycle.moves import Moves
 from pacs_actors.lifecycle.policies import Tier
 from pacs_actors.lifecycle.policy_book import PolicyBook
 from pacs_actors.lifecycle.recaller import Recaller
+from pacs_actors.lifecycle.storage_figures import StorageFigures
 from pacs_actors.lifecycle.stores.interface import TierStore
 from pacs_actors.lifecycle.stores.opening import make_store
 from pacs_actors.lifecycle.tier_mover import TierMover
@@ -57,6 +59,7 @@ class LifecycleBranch:
         self.stores = orders.settings.stores
         self.tiers = {name: cast(Tier, one.tier) for name, one in self.stores.items()}
         self.copies, self.moves, self.policies = Copies(database), Moves(database), PolicyBook(database)
+        self.figures = StorageFigures(database, self._root, orders.settings.storage.reserve_bytes)
         self.carrier = Carrier(
             store, stores, self.copies, progress, scratch=self._root / "tmp", read_back=settings.read_back
         )
@@ -76,6 +79,19 @@ class LifecycleBranch:
             undo_s=undo_s, every_s=settings.every_s, cache_bytes=settings.cache_bytes,
             most_jump_days=settings.most_clock_jump_days, history_days=settings.history_days,
         )  # fmt: skip
+
+    @property
+    def desk(self) -> LifecycleDesk:
+        return LifecycleDesk(
+            self.copies,
+            self.moves,
+            self.policies,
+            self.scheduler,
+            self.figures,
+            self.tiers,
+            self.carrier.stores,
+            self.look,
+        )
 
     def children(self) -> list[Child]:
         found = [Child("recaller", self.recaller.run)]

@@ -15,7 +15,9 @@
     ├── deletion keeper
     ├── recaller
     ├── tier movers        if there are tier stores
-    └── lifecycle scheduler in the first worker
+    ├── lifecycle scheduler in the first worker
+    ├── scrubber
+    └── reconciler
 
 Images are accepted before PostgreSQL answers. Draining goes with the flow: listeners, web, writers, responders, indexer, auditor.
 """
@@ -72,6 +74,8 @@ from pacs_actors.settings_book import SettingsBook
 from protocols.errors import Unavailable
 from protocols.messages.archive import IndexMessage, IngestMessage
 from supervisors.audit_branch import AuditBranch
+from supervisors.backup_branch import BackupBranch
+from supervisors.integrity_branch import IntegrityBranch
 from supervisors.lifecycle_branch import LifecycleBranch, open_stores
 from supervisors.orders import WorkerOrders
 from supervisors.status_board import StatusBoard
@@ -178,7 +182,18 @@ class WorkerTree:
             self.orders, database, store, stores, progress, deletions,
             deleted=self._look_for_deletions, undo_s=lambda: self.book.current.web.undo_s,
         )  # fmt: skip
-        facilities.recaller = self.lifecycle.recaller
+        facilities.recaller, facilities.lifecycle = self.lifecycle.recaller, self.lifecycle.desk
+        self.backups = BackupBranch(self.orders, database)
+        self.integrity = IntegrityBranch(
+            settings,
+            page,
+            store,
+            database,
+            progress,
+            self.index,
+            custom=custom,
+            healer=self.lifecycle.recaller,
+        )
         facilities.deletions = DeletionKeeper(
             deletions, store, progress, self.index,
             MetadataFiles(Path(settings.server.data) / FOLDER, settings.web.metadata_cache_bytes),
@@ -241,9 +256,16 @@ class WorkerTree:
             Child("commitment agent", facilities.commitments.run),
             Child("deletion keeper", facilities.deletions.run),
             *self.lifecycle.children(),
+            *self.backups.children(),
+            *self.integrity.children(),
         )
         self.board.root = self.root
-        self.board.more_counters = lambda: self.auditing.counters() | self.lifecycle.counters()
+        self.board.more_counters = lambda: (
+            self.auditing.counters()
+            | self.lifecycle.counters()
+            | self.backups.counters()
+            | self.integrity.counters()
+        )
 
     def _slots_to_recover(self, store: LocalObjectStore) -> list[int]:
         """Our own slot, and for the first worker those of workers that were there before there were fewer."""
@@ -263,6 +285,7 @@ class WorkerTree:
         logs.set_level(settings.server.log_level)
         self.facilities.settings = settings
         self.people.use(settings.people)
+        self.integrity.use(settings)
 
     async def _serve_web(self, *, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
         self.facilities.transcoder.prepare()

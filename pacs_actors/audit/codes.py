@@ -105,6 +105,7 @@ KINDS: Final = {
     events.NODE_CHANGED: _alert("110128", "Network Configuration"),
     events.AUDIT_READ: Kind(_AUDIT_LOG_USED, "R", Parts.ACCESS),
     events.INTEGRITY_ASKED: _alert("110132", "Use of Restricted Function"),
+    events.STORAGE_ASKED: _alert("110132", "Use of Restricted Function"),
     events.AUDIT_DAMAGED: _alert("110129", "Security Configuration"),
     events.STARTED: Kind(_APPLICATION_ACTIVITY, "E", Parts.OURSELVES, (dcm("110120", "Application Start"),)),
     events.STOPPED: Kind(_APPLICATION_ACTIVITY, "E", Parts.OURSELVES, (dcm("110121", "Application Stop"),)),

@@ -27,6 +27,7 @@ from protocols.ul.negotiation import Negotiated, Policy, QuerySupport, Service, 
 if TYPE_CHECKING:
     from pacs_actors.archive.deletion_keeper import DeletionKeeper
     from pacs_actors.dicom.commitment_agent import CommitmentAgent
+    from pacs_actors.lifecycle.desk import LifecycleDesk
     from pacs_actors.lifecycle.recaller import Recaller
 
 NOBODY = Identified()
@@ -38,7 +39,8 @@ class Facilities:
 
     commitments:   the worker's commitment agent, who needs the facilities himself and is set after them
     deletions:     the worker's deletion keeper, and
-    recaller:      who brings objects back that are elsewhere, set after them too
+    recaller:      who brings objects back that are elsewhere, and
+    lifecycle:     where studies are kept, set after them too
     queries:       the mailbox of the query responders
     send_buffers:  arenas of the retrievals, apart from those of the receivers
     identities:    who verifies user identities; None: nobody looks at them
@@ -47,6 +49,7 @@ class Facilities:
     commitments: CommitmentAgent
     deletions: DeletionKeeper
     recaller: Recaller
+    lifecycle: LifecycleDesk
 
     def __init__(
         self,

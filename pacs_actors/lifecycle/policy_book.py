@@ -14,7 +14,9 @@ import msgspec
 from msgspec import Struct
 
 from pacs_actors.archive.criteria import Conditions
+from pacs_actors.archive.scope import StudyScope, scope_clause
 from pacs_actors.database import Database
+from pacs_actors.lifecycle.copies import Availability
 from pacs_actors.lifecycle.policies import Rule
 from pacs_actors.lifecycle.selection import ORDER, TABLES, condition
 from protocols.errors import Refusal
@@ -75,6 +77,19 @@ class Hold(Struct, frozen=True):
     placed_at: datetime
     lifted_by: str
     lifted_at: datetime | None
+
+
+class StudyFacts(Struct, frozen=True):
+    """online: instances in the online store; copies: (store, instances, bytes) of those elsewhere"""
+
+    availability: Availability
+    instances: int
+    online: int
+    copies: list[tuple[str, int, int]]
+    accessed_at: datetime | None
+    recalled_at: datetime | None
+    labels: list[str]
+    workflow_state: str
 
 
 class NameTaken(Refusal):
@@ -165,6 +180,45 @@ class PolicyBook:
             return Preview(row[0], row[1], await _named(connection, where, conditions, most))
 
         return await self.database.run(unit, within_s=_WITHIN_S)
+
+    # -- studies ----------------------------------------------------------------------------------------------------------------
+    async def is_seen(self, study_instance_uid: str, scope: StudyScope) -> bool:
+        """Whether there is such a study within the scope."""
+
+        async def unit(connection: asyncpg.Connection) -> bool:
+            conditions = Conditions()
+            clauses = [f"s.study_instance_uid = {conditions.parameter(study_instance_uid)}"]
+            seen = scope_clause(scope, conditions.parameter)
+            found: bool = await connection.fetchval(
+                f"SELECT EXISTS (SELECT FROM studies s WHERE {' AND '.join([*clauses, *([seen] if seen else [])])})",  # noqa: S608 - our words
+                *conditions.parameters,
+            )
+            return found
+
+        return await self.database.run(unit)
+
+    async def facts(self, study_instance_uid: str) -> StudyFacts | None:
+        async def unit(connection: asyncpg.Connection) -> StudyFacts | None:
+            row = await connection.fetchrow(
+                """SELECT s.availability, s.number_of_instances, (SELECT count(*) FROM series e JOIN instances i
+                        ON i.series = e.id WHERE e.study = s.id AND i.availability = 'ONLINE'),
+                    u.accessed_at, u.recalled_at, coalesce(u.labels, '{}'), coalesce(u.workflow_state, '')
+                FROM studies s LEFT JOIN study_storage u ON u.study_instance_uid = s.study_instance_uid
+                WHERE s.study_instance_uid = $1""",
+                study_instance_uid,
+            )
+            if row is None:
+                return None
+            copies = await connection.fetch(
+                """SELECT c.store, count(*)::integer, sum(c.stored_bytes)::bigint FROM studies s JOIN series e ON e.study = s.id
+                JOIN instances i ON i.series = e.id JOIN object_copies c ON c.sop_instance_uid = i.sop_instance_uid
+                    AND c.object_digest = i.digest
+                WHERE s.study_instance_uid = $1 GROUP BY c.store ORDER BY 1""",
+                study_instance_uid,
+            )
+            return StudyFacts(row[0], row[1], row[2], [tuple(one) for one in copies], *row[3:])
+
+        return await self.database.run(unit)
 
     # -- holds and labels -------------------------------------------------------------------------------------------------------
     async def hold(self, study_instance_uid: str, reason: str, by: str) -> Hold | None:

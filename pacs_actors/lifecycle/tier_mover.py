@@ -92,8 +92,10 @@ class TierMover:
 
     async def serve(self, move: Move) -> None:
         """Do it, as far as it can be done now. raises: Unavailable if the database is away; then the lease runs out"""
+        moving = _Moving(self, move)
         try:
-            await _Moving(self, move).run()
+            await moving.run()
+            await moving.tell()
         except _Cancelled:
             logs.event("tier_move_cancelled", move=move.id)
         except (PacsError, OSError) as failure:
@@ -137,7 +139,7 @@ class _Moving:
     async def run(self) -> None:
         """raises: _Cancelled; PacsError, OSError if it cannot be done now"""
         self.of = await self.copies.sizes(self.move.study_instance_uid)
-        await self._tell()
+        await self.tell()
         async with trio.open_nursery(strict_exception_groups=False) as nursery:
             nursery.start_soon(self._keep)
             await self._work()
@@ -147,7 +149,7 @@ class _Moving:
         """The lease, however long one object takes."""
         while True:
             await trio.sleep(_RENEW_S)
-            await self._tell()
+            await self.tell()
 
     async def _work(self) -> None:
         to, source = self.move.to_store, self.move.from_store
@@ -284,7 +286,7 @@ class _Moving:
         self.done += 1
         self.done_bytes += held.size_bytes
 
-    async def _tell(self) -> None:
+    async def tell(self) -> None:
         done = (self.done, self.done_bytes)
         if not await self.mover.moves.progress(self.move, _LEASE_S, of=self.of, done=done):
             raise _Cancelled

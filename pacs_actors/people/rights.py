@@ -31,6 +31,7 @@ class Action(Enum):
     PEOPLE_READ = "people.read"
     PEOPLE_WRITE = "people.write"
     AUDIT_READ = "audit.read"
+    STORAGE_WRITE = "storage.write"
     SETTINGS_READ = "settings.read"
     SETTINGS_WRITE = "settings.write"
 
@@ -49,6 +50,7 @@ DESCRIPTIONS: Final = {
     Action.PEOPLE_READ: "See users and roles",
     Action.PEOPLE_WRITE: "Change users and roles",
     Action.AUDIT_READ: "Read and export the audit, of the studies that they may see",
+    Action.STORAGE_WRITE: "Say where studies are kept: policies, moves, legal holds, scrubs, backups",
     Action.SETTINGS_READ: "See the settings",
     Action.SETTINGS_WRITE: "Change settings that take effect at once",
 }

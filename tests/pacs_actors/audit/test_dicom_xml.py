@@ -30,6 +30,7 @@ CODES = {
     "settings_changed": ("110113", "E", ["110131"]), "node_changed": ("110113", "E", ["110128"]),
     "audit_read": ("110101", "R", []), "audit_damaged": ("110113", "E", ["110129"]),
     "object_damaged": ("110103", "U", []), "integrity_asked": ("110113", "E", ["110132"]),
+    "storage_asked": ("110113", "E", ["110132"]),
     "started": ("110100", "E", ["110120"]), "stopped": ("110100", "E", ["110121"]),
 }  # fmt: skip
 

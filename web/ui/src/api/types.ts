@@ -30,7 +30,8 @@ export type Action =
   | "people.write"
   | "audit.read"
   | "settings.read"
-  | "settings.write";
+  | "settings.write"
+  | "storage.write";
 
 export type Me = Schemas["Me"];
 export type LoginOptions = Schemas["LoginOptions"];

@@ -358,6 +358,7 @@ export const en = {
       object_healed: "Object repaired",
       object_damaged: "Object damaged",
       integrity_asked: "Integrity check started",
+      storage_asked: "Storage of a study changed",
       login: "Sign-in",
       logout: "Sign-out",
       denied: "Denied",
@@ -567,6 +568,7 @@ export const en = {
     audit_read: "Read the audit",
     settings_read: "See settings",
     settings_write: "Change settings",
+    storage_write: "Say where studies are kept: policies, moves, legal holds, scrubs, backups",
   },
   tokens: {
     note: "For programs that use the API in your name. A token may do at most what you may.",

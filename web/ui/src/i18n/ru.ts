@@ -410,6 +410,7 @@ export const ru: Translation = {
       object_healed: "Объект восстановлен",
       object_damaged: "Объект повреждён",
       integrity_asked: "Запущена проверка целостности",
+      storage_asked: "Изменено хранение исследования",
       login: "Вход",
       logout: "Выход",
       denied: "Отказ",
@@ -629,6 +630,7 @@ export const ru: Translation = {
     audit_read: "Читать аудит",
     settings_read: "Видеть настройки",
     settings_write: "Менять настройки",
+    storage_write: "Решать, где хранятся исследования: политики, переносы, удержания, проверки, резервные копии",
   },
   tokens: {
     note: "Для программ, которые обращаются к API от вашего имени. Токен может не больше вас.",

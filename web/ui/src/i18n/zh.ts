@@ -334,6 +334,7 @@ export const zh: Translation = {
       object_healed: "对象已修复",
       object_damaged: "对象已损坏",
       integrity_asked: "已启动完整性检查",
+      storage_asked: "已更改检查的存储",
       login: "登录",
       logout: "退出登录",
       denied: "拒绝访问",
@@ -541,6 +542,7 @@ export const zh: Translation = {
     audit_read: "阅读审计",
     settings_read: "查看设置",
     settings_write: "修改设置",
+    storage_write: "决定检查的存储位置：策略、迁移、法律保留、校验、备份",
   },
   tokens: {
     note: "供以您的名义使用 API 的程序使用。令牌的权限不会超过您本人。",

@@ -30,6 +30,7 @@ export const AUDIT_EVENTS = [
   "object_healed",
   "object_damaged",
   "integrity_asked",
+  "storage_asked",
   "started",
   "stopped",
 ] as const;

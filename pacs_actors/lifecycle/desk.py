@@ -1,0 +1,28 @@
+"""What the web asks of the lifecycle. Made once per worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from msgspec import Struct
+
+from pacs_actors.lifecycle.copies import Copies
+from pacs_actors.lifecycle.lifecycle_scheduler import LifecycleScheduler
+from pacs_actors.lifecycle.moves import Moves
+from pacs_actors.lifecycle.policies import Tier
+from pacs_actors.lifecycle.policy_book import PolicyBook
+from pacs_actors.lifecycle.storage_figures import StorageFigures
+from pacs_actors.lifecycle.stores.interface import TierStore
+
+
+class LifecycleDesk(Struct, frozen=True):
+    """look: tells the movers that there is something to do"""
+
+    copies: Copies
+    moves: Moves
+    policies: PolicyBook
+    scheduler: LifecycleScheduler
+    figures: StorageFigures
+    tiers: Mapping[str, Tier]
+    stores: Mapping[str, TierStore]
+    look: Callable[[], None]

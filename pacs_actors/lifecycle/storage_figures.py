@@ -1,0 +1,130 @@
+"""How much there is, where, and how it grows: what people plan their disks by. Read from the index, at most once a minute."""
+
+from __future__ import annotations
+
+import os
+from datetime import date, datetime
+from pathlib import Path
+from typing import Final
+
+import asyncpg
+import trio
+from msgspec import Struct
+
+from pacs_actors.database import Database
+
+_BELIEVED_S: Final = 60.0
+_WITHIN_S: Final = 60.0
+_MONTHS: Final = 36
+_GROWTH_DAYS: Final = 30
+
+
+class PlaceFigures(Struct, frozen=True):
+    """What is in the online store, or in a tier store. Of studies that are only partly there nothing is counted."""
+
+    store: str
+    studies: int
+    instances: int
+    size_bytes: int
+
+
+class ModalityFigures(Struct, frozen=True):
+    modality: str
+    series: int
+    instances: int
+    size_bytes: int
+
+
+class MonthFigures(Struct, frozen=True):
+    """What arrived in a month, YYYY-MM."""
+
+    month: str
+    studies: int
+    instances: int
+    size_bytes: int
+
+
+class Figures(Struct, frozen=True):
+    """grown_bytes:    what arrived within the last ``growth_days``
+    full_on:         when the online store has no room left if it goes on like that; None: never, or nobody can tell
+    """
+
+    at: datetime
+    total_bytes: int
+    free_bytes: int
+    places: list[PlaceFigures]
+    modalities: list[ModalityFigures]
+    months: list[MonthFigures]
+    growth_days: int
+    grown_bytes: int
+    full_on: date | None
+
+
+class StorageFigures:
+    """root: a folder of the online store; reserve_bytes: of it that are not used"""
+
+    def __init__(self, database: Database, root: Path, reserve_bytes: int) -> None:
+        self._database, self._root, self._reserve_bytes = database, root, reserve_bytes
+        self._known: Figures | None = None
+        self._until = 0.0
+        self._turn = trio.Lock()
+
+    async def read(self) -> Figures:
+        """raises: Unavailable"""
+        async with self._turn:
+            if self._known is None or trio.current_time() >= self._until:
+                self._known = await self._database.run(self._unit, within_s=_WITHIN_S)
+                self._until = trio.current_time() + _BELIEVED_S
+            return self._known
+
+    async def _unit(self, connection: asyncpg.Connection) -> Figures:
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            online = await connection.fetchrow(
+                "SELECT count(*), coalesce(sum(number_of_instances), 0)::bigint, coalesce(sum(size_bytes), 0)::bigint "
+                "FROM studies WHERE availability = 'ONLINE'"
+            )
+            stores = await connection.fetch(
+                "SELECT store, count(*), sum(instances)::bigint, sum(stored_bytes)::bigint FROM study_copies "
+                "GROUP BY store ORDER BY 1"
+            )
+            modalities = await connection.fetch(
+                "SELECT modality, count(*), sum(number_of_instances)::bigint, sum(size_bytes)::bigint FROM series "
+                "GROUP BY modality ORDER BY 4 DESC LIMIT 100"
+            )
+            months = await connection.fetch(
+                "SELECT to_char(received_at, 'YYYY-MM'), count(*), sum(number_of_instances)::bigint, sum(size_bytes)::bigint "
+                "FROM studies WHERE received_at IS NOT NULL GROUP BY 1 ORDER BY 1 DESC LIMIT $1",
+                _MONTHS,
+            )
+            grown: int = await connection.fetchval(
+                "SELECT coalesce(sum(size_bytes), 0)::bigint FROM studies WHERE received_at > now() - make_interval(days => $1)",
+                _GROWTH_DAYS,
+            )
+            first: datetime | None = await connection.fetchval("SELECT min(received_at) FROM studies")
+            now: datetime = await connection.fetchval("SELECT now()")
+        assert online is not None, "an aggregate has one row"
+        total, free = self._room()
+        return Figures(
+            now, total, free,
+            [PlaceFigures("online", *online), *(PlaceFigures(*row) for row in stores)],
+            [ModalityFigures(*row) for row in modalities],
+            [MonthFigures(*row) for row in reversed(months)],
+            _GROWTH_DAYS, grown, forecast(now, first, grown, _GROWTH_DAYS, free),
+        )  # fmt: skip
+
+    def _room(self) -> tuple[int, int]:
+        disk = os.statvfs(self._root)
+        return disk.f_blocks * disk.f_frsize, max(0, disk.f_bavail * disk.f_frsize - self._reserve_bytes)
+
+
+def forecast(
+    now: datetime, first: datetime | None, grown_bytes: int, within_days: int, free_bytes: int
+) -> date | None:
+    """When ``free_bytes`` are used up at the pace of the last days; None: not within a century, or too little is known."""
+    if first is None or grown_bytes <= 0:
+        return None
+    days = min(within_days, (now - first).total_seconds() / 86_400)
+    if days < 1:
+        return None
+    left = free_bytes / (grown_bytes / days)
+    return date.fromordinal(now.date().toordinal() + int(left)) if left < 36_500 else None
