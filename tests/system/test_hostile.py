@@ -6,7 +6,7 @@ import contextlib
 import csv
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -66,6 +66,18 @@ def bystander(hostile_server: Server) -> Iterator[RawPeer]:
         peer.release()
     assert hostile_server.worker_pids() == pids
     assert not hostile_server.logged("association_crashed"), hostile_server.tail()
+
+
+def takes_no_memory(server: Server, attack: Callable[[], None]) -> None:
+    """Try it until it leaves less than 8 MiB behind: what leaks does so each time, what a young worker loads it loads once."""
+    pids, grown = server.worker_pids(), []
+    for _ in range(3):
+        before = memory_bytes(pids)
+        attack()
+        grown.append(memory_bytes(pids) - before)
+        if grown[-1] < 8 * MIB:
+            return
+    raise AssertionError(f"it takes more each time: {grown} bytes")
 
 
 # -- before an association ------------------------------------------------------------------------------------------------
@@ -267,16 +279,17 @@ def test_broken_association_is_aborted_with_its_reason(
 ) -> None:
     """F15, F16, F17: at once, from the first byte that is wrong, without waiting for what it announces."""
     data, expected = IN_ASSOCIATION[what]
-    pids = hostile_server.worker_pids()
-    before = memory_bytes(pids)
-    with RawPeer(hostile_server.dicom_port) as peer:
-        peer.established()
-        began = time.monotonic()
-        peer.send_what_is_taken(data)
-        assert peer.receive() == expected
-        assert time.monotonic() - began < AT_ONCE_S
-        assert bystander.echo(3) == 0
-    assert memory_bytes(pids) - before < 8 * MIB
+
+    def attack() -> None:
+        with RawPeer(hostile_server.dicom_port) as peer:
+            peer.established()
+            began = time.monotonic()
+            peer.send_what_is_taken(data)
+            assert peer.receive() == expected
+            assert time.monotonic() - began < AT_ONCE_S
+            assert bystander.echo(3) == 0
+
+    takes_no_memory(hostile_server, attack)
     eventually(lambda: not unfinished(hostile_server), what="temporary files swept")
     assert not hostile_server.objects()
 
@@ -342,16 +355,17 @@ def test_pipelined_requests_are_all_answered_and_the_others_are_served_meanwhile
     hostile_server: Server, bystander: RawPeer
 ) -> None:
     requests = b"".join(echo_request(number) for number in range(1, 1001))
-    pids = hostile_server.worker_pids()
-    before = memory_bytes(pids)
-    with RawPeer(hostile_server.dicom_port) as peer:
-        peer.established()
-        peer.send(requests)
-        assert bystander.echo(4) == 0
-        answers = [peer.receive_command().message_id_responded_to for _ in range(1000)]
-        assert answers == list(range(1, 1001))
-        peer.release()
-    assert memory_bytes(pids) - before < 8 * MIB
+
+    def attack() -> None:
+        with RawPeer(hostile_server.dicom_port) as peer:
+            peer.established()
+            peer.send(requests)
+            assert bystander.echo(4) == 0
+            answers = [peer.receive_command().message_id_responded_to for _ in range(1000)]
+            assert answers == list(range(1, 1001))
+            peer.release()
+
+    takes_no_memory(hostile_server, attack)
 
 
 def test_store_that_is_cut_leaves_nothing(hostile_server: Server, bystander: RawPeer) -> None:
@@ -448,24 +462,25 @@ WANTED: dict[str, set[str]] = {
 def test_every_pdu_of_the_corpus_ends_as_it_should(
     hostile_server: Server, bystander: RawPeer, row: dict[str, str]
 ) -> None:
-    pids = hostile_server.worker_pids()
-    before = memory_bytes(pids)
     data = (CORPUS / row["file"]).read_bytes().replace(b"ANY-SCP         ", b"PACS            ")
     name = Path(row["file"]).name
     if name == "store_uid_traversal.bin":
         # It ends with the command: the answer comes behind the data set.
         data += data_pdu(b"data", context_id=1)
-    with RawPeer(hostile_server.dicom_port, within_s=20) as peer:
-        kind, last = outcome_of(peer, data, row["send_mode"])
-    assert kind in WANTED.get(name, {"aborted"}), (row["expectation"], last)
-    if name == "rq_proto_version_0.bin":
-        assert last == AssociateReject(1, 2, 2)
-    if name == "rq_bad_appctx.bin":
-        assert last == AssociateReject(1, 1, 2)
-    if name.startswith("rq_called"):
-        assert last == AssociateReject(1, 1, 7)
-    assert bystander.echo(8) == 0
-    assert memory_bytes(pids) - before < 8 * MIB
+
+    def attack() -> None:
+        with RawPeer(hostile_server.dicom_port, within_s=20) as peer:
+            kind, last = outcome_of(peer, data, row["send_mode"])
+        assert kind in WANTED.get(name, {"aborted"}), (row["expectation"], last)
+        if name == "rq_proto_version_0.bin":
+            assert last == AssociateReject(1, 2, 2)
+        if name == "rq_bad_appctx.bin":
+            assert last == AssociateReject(1, 1, 2)
+        if name.startswith("rq_called"):
+            assert last == AssociateReject(1, 1, 7)
+        assert bystander.echo(8) == 0
+
+    takes_no_memory(hostile_server, attack)
     eventually(lambda: not unfinished(hostile_server), what="temporary files swept")
     assert not hostile_server.objects()
 
