@@ -196,7 +196,7 @@ class WorkerTree:
         )
         facilities.deletions = DeletionKeeper(
             deletions, store, progress, self.index,
-            MetadataFiles(Path(settings.server.data) / FOLDER, settings.web.metadata_cache_bytes),
+            MetadataFiles(Path(settings.server.data) / FOLDER, settings.web.metadata_cache_bytes), self.lifecycle.carrier,
             backlog=backlog, custom=custom,
         )  # fmt: skip
         indexer = Indexer(settings.index, catalogue, store, progress, self.index)
@@ -252,7 +252,7 @@ class WorkerTree:
             Child("recovery reader", recovery.run),
             Child("access book", access.run),
             self.responding,
-            Child("people keeper", PeopleKeeper(self.people, self.shares.shares).run),
+            Child("people keeper", PeopleKeeper(self.people, self.shares).run),
             Child("commitment agent", facilities.commitments.run),
             Child("deletion keeper", facilities.deletions.run),
             *self.lifecycle.children(),
@@ -335,6 +335,7 @@ class WorkerTree:
                 mailbox.close()
                 await _until_drained(child)
             await self.people.tell_throttled(all_of_them=True)
+            await self.shares.tell_throttled(all_of_them=True)
             self.auditing.mailbox.close()  # the last: whoever was served until now is in the audit
             await _until_drained(self.auditor)
             if self.board.schema_stands:  # a worker may be told to drain before there is an audit

@@ -13,7 +13,7 @@ import trio
 
 from pacs_actors.mail import Ready
 from pacs_actors.people.reception import Reception
-from pacs_actors.people.shares import Shares
+from pacs_actors.people.share_desk import ShareDesk
 from protocols.errors import Unavailable
 
 _EVERY_S: Final = 60.0
@@ -21,7 +21,7 @@ _FORGETS_EVERY: Final = 5
 
 
 class PeopleKeeper:
-    def __init__(self, people: Reception, shares: Shares) -> None:
+    def __init__(self, people: Reception, shares: ShareDesk) -> None:
         self.people, self.shares = people, shares
 
     async def run(self, *, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
@@ -29,10 +29,11 @@ class PeopleKeeper:
         for minute in count(1):
             await trio.sleep(_EVERY_S)
             await self.people.tell_throttled()
+            await self.shares.tell_throttled()
             if minute % _FORGETS_EVERY:
                 continue
             try:
                 await self.people.credentials.prune()
-                await self.shares.prune()
+                await self.shares.shares.prune()
             except Unavailable:
                 continue

@@ -6,6 +6,7 @@ the audit tells them apart. The secret itself is in no log and in no audit.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -20,12 +21,14 @@ from pacs_actors.people.reception import Reception, SlowDown
 from pacs_actors.people.rights import Principal
 from pacs_actors.people.share_rules import Link
 from pacs_actors.people.shares import Shares
+from pacs_actors.people.throttled import MOST, Throttled
 from protocols.errors import Refusal
 from protocols.messages.audit import Actor
 
 _VIA: Final = "link"
 _MINUTE_S: Final = 60.0
 _UNKNOWN_A_MINUTE: Final = 30
+_TOO_MANY: Final = "too many wrong passwords"
 
 
 class NoSuchLink(Refusal):
@@ -65,6 +68,8 @@ class ShareDesk:
         self.shares = Shares(database)
         self._minute_ends = -float("inf")
         self._told = self._untold = 0
+        self._throttled = Throttled()
+        self._slowed: OrderedDict[str, Link] = OrderedDict()  # by their names in the audit
 
     async def has_password(self, secret: str, address: str) -> bool:
         """Whether a link that can be opened asks for a password. raises: NoSuchLink, Unavailable"""
@@ -133,12 +138,39 @@ class ShareDesk:
         counted = share_rules.counters(link.number, network_of(address))
         attempt = await self._people.attempts.begin(counted)
         if attempt.wait_s:
-            await self._tell(link, address, "failure", "too many wrong passwords")
+            await self._tell_slowed(link, address)
             raise SlowDown(attempt.wait_s)
         if not await self._people.is_right(password, stored, attempt):
             await self._tell(link, address, "failure", "wrong password")
             raise PasswordNeeded(wrong=True)
         await self._people.attempts.succeeded(attempt)
+
+    async def _tell_slowed(self, link: Link, address: str) -> None:
+        """The first of a minute at once, the others together when it has ended."""
+        await self.tell_throttled()
+        self._slowed[link.name] = link
+        self._slowed.move_to_end(link.name)
+        if len(self._slowed) > MOST:
+            self._slowed.popitem(last=False)
+        by = Actor(link.name, _VIA, address)
+        told = self._throttled.count(by, link.name, network_of(address), trio.current_time())
+        if told is not None:
+            await self._tell_attempts(told, 1)
+
+    async def tell_throttled(self, *, all_of_them: bool = False) -> None:
+        """Tell the audit of whom it has not been told yet: of minutes that have ended, or of all."""
+        now = float("inf") if all_of_them else trio.current_time()
+        for by, attempts in self._throttled.due(now):
+            await self._tell_attempts(by, attempts)
+
+    async def _tell_attempts(self, by: Actor, attempts: int) -> None:
+        link = self._slowed.get(by.who)
+        if link is None:  # so many links that they are told of together
+            await self._audit.denied(by, f"share links: {_TOO_MANY}, {attempts} times")
+            return
+        await self._audit.share_used(
+            by, link.study_instance_uid, link.patient_id, str(link.number), "failure", why=_TOO_MANY, attempts=attempts
+        )  # fmt: skip
 
     async def _tell_unknown(self, address: str) -> None:
         """Now and then: whoever asks for a thousand links that there are not must not fill the audit."""

