@@ -27,6 +27,7 @@ class Seaweed:
     def __init__(self, folder: Path, port: int) -> None:
         self.folder, self.port, self.endpoint = folder, port, f"http://127.0.0.1:{port}"
         self.process: subprocess.Popen[bytes] | None = None
+        self._ports: dict[str, int] = {}
 
     def settings(self, **changes: Any) -> LifecycleStoreSettings:
         """A store in it; ``prefix`` keeps the tests apart."""
@@ -60,18 +61,17 @@ class Seaweed:
         }
         (self.folder / "data").mkdir(exist_ok=True)
         (self.folder / "identities.json").write_text(json.dumps({"identities": [identity]}), encoding="utf-8")
-        ports = [
-            f"-{service}.port{kind}={free_port()}"
-            for service in ("master", "volume", "filer")
-            for kind in ("", ".grpc")
+        names = [
+            f"{service}.port{kind}" for service in ("master", "volume", "filer") for kind in ("", ".grpc")
         ]
+        self._ports = {"s3.port": self.port} | {name: free_port() for name in [*names, "s3.port.grpc"]}
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [
                     str(Path(sys.executable).with_name("weed")), "server", f"-dir={self.folder / 'data'}",
-                    "-ip=127.0.0.1", "-ip.bind=127.0.0.1", *ports, "-filer", "-s3", f"-s3.port={self.port}",
-                    f"-s3.port.grpc={free_port()}", "-s3.port.iceberg=0", "-s3.iam=false",
-                    f"-s3.config={self.folder / 'identities.json'}", "-volume.max=200",
+                    "-ip=127.0.0.1", "-ip.bind=127.0.0.1", *(f"-{name}={port}" for name, port in self._ports.items()),
+                    "-filer", "-s3", "-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.iam=false",
+                    "-s3.autoCreateBucket=false", f"-s3.config={self.folder / 'identities.json'}", "-volume.max=200",
                     "-master.volumeSizeLimitMB=64", "-master.telemetry=false",
                 ],
                 stdout=log, stderr=log, stdin=subprocess.DEVNULL,
@@ -98,6 +98,9 @@ class Seaweed:
             self.process.kill()
             self.process.wait()
             self.process = None
+            for port in self._ports.values():
+                for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
+                    left.unlink(missing_ok=True)
 
     def _log(self) -> str:
         return (self.folder / "log").read_text(errors="replace")[-4000:]
