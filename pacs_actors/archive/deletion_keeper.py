@@ -8,9 +8,9 @@ the rows by leases; every step may be done twice.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from threading import Lock
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 import trio
@@ -25,7 +25,7 @@ from pacs_actors.archive.progress import IndexProgress
 from pacs_actors.mail import Ready
 from pacs_actors.mail.mailbox import Mailbox
 from pacs_actors.operations import logs
-from protocols.dataset.record import IndexEntry, ScannedInstance
+from protocols.dataset.record import IndexEntry, ScannedInstance, StoredObject
 from protocols.dataset.scan import scan
 from protocols.errors import PacsError, Unavailable
 from protocols.messages.archive import FlushIndex, IndexInstance, IndexMessage
@@ -38,8 +38,19 @@ _READERS: Final = 4
 _FLUSH_WITHIN_S: Final = 30.0
 
 
+class Elsewhere(Protocol):
+    """Copies of objects outside of the online store."""
+
+    async def forget_erased(self, objects: Sequence[tuple[str, bytes]]) -> object:
+        """Have the copies of these (SOP Instance UID, digest) removed."""
+
+    async def restore(self, sop_instance_uid: str, digest: bytes, size_bytes: int) -> StoredObject | None:
+        """Make an object of a copy, durably; None if there is no copy."""
+
+
 class DeletionKeeper:
     """metadata: copies of what is in the objects, made for the web
+    elsewhere: copies of the objects themselves
     backlog:  as an ingest writer's; custom: tag -> VR of the attributes indexed besides the built-in ones
     """
 
@@ -50,10 +61,12 @@ class DeletionKeeper:
         progress: IndexProgress,
         index: Mailbox[IndexMessage],
         metadata: MetadataFiles,
+        elsewhere: Elsewhere,
         *,
         backlog: int,
         custom: dict[int, str],
     ) -> None:
+        self.elsewhere = elsewhere
         self.deletions, self.store, self.progress, self.index = deletions, store, progress, index
         self.metadata, self.backlog, self.custom = metadata, backlog, custom
         self._news = trio.Event()
@@ -104,6 +117,7 @@ class DeletionKeeper:
         erased = 0
         async for objects in self._pieces(due):
             await self.store.remove(*(quarantine_key(one.key, "deleted") for one in objects))
+            await self.elsewhere.forget_erased([(one.sop_instance_uid, one.digest) for one in objects])
             await self.deletions.renew(due, _LEASE_S)
             erased += len(objects)
         await self._remove_copies(due)
@@ -155,16 +169,25 @@ class DeletionKeeper:
                     return False
                 with self.progress.writing():
                     key = await self.store.restore(place, one.sop_instance_uid)
-                    self.progress.stored(key, entry.stored.size_bytes)
-                    self.progress.page.count_answered()
-                    stored = msgspec.structs.replace(entry.stored, key=key)
-                    self.index.tell_nowait(IndexInstance(IndexEntry(entry.scanned, stored)))
+                    self._hand_on(entry, key)
                 return True
             except ObjectMissing:
                 continue
+        with self.progress.writing():
+            stored = await self.elsewhere.restore(one.sop_instance_uid, one.digest, one.size_bytes)
+            entry = None if stored is None else await self._read(stored.key)
+            if stored is not None and entry is not None:
+                self._hand_on(entry, stored.key)
+                return True
         # Moved back before a crash: then recovery has indexed it.
         logs.warning("deleted_object_not_aside", key=one.key)
         return True
+
+    def _hand_on(self, entry: IndexEntry, key: str) -> None:
+        self.progress.stored(key, entry.stored.size_bytes)
+        self.progress.page.count_answered()
+        stored = msgspec.structs.replace(entry.stored, key=key)
+        self.index.tell_nowait(IndexInstance(IndexEntry(entry.scanned, stored)))
 
     async def _read(self, key: str) -> IndexEntry | None:
         """raises: ObjectMissing, OSError"""

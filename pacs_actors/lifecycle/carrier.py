@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
+import msgspec
 from xxhash import xxh3_128
 
 from pacs_actors.archive.objects.interface import ObjectFile
@@ -22,11 +23,12 @@ from pacs_actors.lifecycle.stores.copy_keys import object_key
 from pacs_actors.lifecycle.stores.errors import CopyDiffers, CopyMissing, StoreUnavailable
 from pacs_actors.lifecycle.stores.interface import TierStore
 from pacs_actors.operations import logs
-from protocols.dataset.part10 import PREAMBLE_BYTES
+from protocols.dataset.part10 import PREAMBLE_BYTES, parse_prefix
 from protocols.dataset.record import StoredObject
 from protocols.errors import CannotUnderstand, PacsError, Unavailable
 
 T = TypeVar("T")
+_PIECE_BYTES: Final = 1024 * 1024
 
 
 class NoGoodCopy(PacsError):
@@ -109,6 +111,37 @@ class Carrier:
         if key is None:
             raise ObjectMissing(held.key)
         return key
+
+    async def restore(self, sop_instance_uid: str, digest: bytes, size_bytes: int) -> StoredObject | None:
+        """Make an object in the online store of a copy of one that the index does not have any more; None: there is none.
+
+        raises: Unavailable; OutOfResources
+        """
+        copies = await self.copies.of_object(sop_instance_uid, digest)
+        if not copies:
+            return None
+        bare = Held(sop_instance_uid, "", "", "", size_bytes, 0, digest, "", "UNAVAILABLE", copies)
+        try:
+            async with self._object(bare) as file:
+                head = await self.store.threads.run(os.pread, file.fd, _PIECE_BYTES, 0)
+                told = parse_prefix(memoryview(head))
+                held = msgspec.structs.replace(
+                    bare, sop_class_uid=told.sop_class_uid, transfer_syntax_uid=told.transfer_syntax_uid,
+                    data_offset=told.data_offset, source=told.record.source if told.record else "",
+                )  # fmt: skip
+                return await self._store(held, self._read(file))
+        except (NoGoodCopy, CannotUnderstand) as why:
+            logs.error("object_lost", uid=sop_instance_uid, why=str(why))
+            return None
+
+    async def forget_erased(self, objects: Sequence[tuple[str, bytes]]) -> None:
+        """Have the copies of erased objects removed: (SOP Instance UID, digest)."""
+        if objects and self.stores:
+            await self.copies.forget_erased(objects)
+
+    async def _read(self, file: ObjectFile) -> AsyncIterator[bytes]:
+        for at in range(0, file.size_bytes, _PIECE_BYTES):
+            yield await self.store.threads.run(os.pread, file.fd, _PIECE_BYTES, file.start + at)
 
     # -- sources ----------------------------------------------------------------------------------------------------------------
     @asynccontextmanager

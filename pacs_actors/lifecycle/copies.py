@@ -94,14 +94,16 @@ class Copies:
 
         return await self.database.run(unit)
 
-    async def study_of(self, sop_instance_uid: str) -> str | None:
-        async def unit(connection: asyncpg.Connection) -> str | None:
-            found: str | None = await connection.fetchval(
-                "SELECT s.study_instance_uid FROM instances i JOIN series e ON e.id = i.series "
-                "JOIN studies s ON s.id = e.study WHERE i.sop_instance_uid = $1",
-                sop_instance_uid,
-            )
-            return found
+    async def of_object(self, sop_instance_uid: str, digest: bytes) -> dict[str, Copy]:
+        """The copies of an object, by store, whether the index has it or not."""
+
+        async def unit(connection: asyncpg.Connection) -> dict[str, Copy]:
+            rows = await connection.fetch(
+                "SELECT store, form, key, stored_bytes, stored_digest FROM object_copies "
+                "WHERE sop_instance_uid = $1 AND object_digest = $2",
+                sop_instance_uid, digest,
+            )  # fmt: skip
+            return {row[0]: Copy(row[1], StoredCopy(*row[2:])) for row in rows}
 
         return await self.database.run(unit)
 

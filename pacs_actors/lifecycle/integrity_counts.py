@@ -11,7 +11,7 @@ from typing import Final
 import asyncpg
 from msgspec import Struct
 
-from pacs_actors.archive.deletions import tidy
+from pacs_actors.archive.deleting import tidy
 from pacs_actors.database import Database
 
 _WITHIN_S: Final = 300.0

@@ -18,7 +18,8 @@ import trio
 from msgspec import Struct
 
 from pacs_actors.archive.criteria import Conditions
-from pacs_actors.archive.deletions import Deletions, Target
+from pacs_actors.archive.deleting import Target
+from pacs_actors.archive.deletions import Deletions
 from pacs_actors.archive.scope import EVERYTHING
 from pacs_actors.database import Database
 from pacs_actors.lifecycle.moves import ONLINE, POLICY_PRIORITY, Order, forget_ended, write_orders

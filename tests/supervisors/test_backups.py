@@ -14,7 +14,8 @@ import trio
 
 from config.settings import DatabaseSettings, StorageSettings
 from pacs_actors.archive.catalogue import Catalogue
-from pacs_actors.archive.deletions import Deletions, Target
+from pacs_actors.archive.deleting import Target
+from pacs_actors.archive.deletions import Deletions
 from pacs_actors.archive.objects.interface import ObjectFile
 from pacs_actors.archive.objects.keys import quarantine_key
 from pacs_actors.archive.objects.local import LocalObjectStore

@@ -9,7 +9,8 @@ from typing import Final
 import trio
 from msgspec import Struct
 
-from pacs_actors.archive.deletions import OPEN, Deletion
+from pacs_actors.archive.deleting import Deletion
+from pacs_actors.archive.deletions import OPEN
 from pacs_actors.people.rights import Action
 from web.api.paging import PAGE_QUERY
 from web.api.whole_lists import whole_list

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from pacs_actors.archive.deletions import Deletion, Target
+from pacs_actors.archive.deleting import Deletion, Target
 from pacs_actors.archive.progress import wait_until_indexed
 from pacs_actors.people.rights import Action
 from protocols.errors import Unavailable

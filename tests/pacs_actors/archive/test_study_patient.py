@@ -14,7 +14,8 @@ import trio
 
 from config.settings import DatabaseSettings
 from pacs_actors.archive.catalogue import Catalogue, Outcome, OutcomeKind
-from pacs_actors.archive.deletions import Deletions, Target
+from pacs_actors.archive.deleting import Target
+from pacs_actors.archive.deletions import Deletions
 from pacs_actors.archive.scope import EVERYTHING
 from pacs_actors.database import Database
 from protocols.dataset.record import IndexEntry

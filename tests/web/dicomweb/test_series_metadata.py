@@ -13,7 +13,8 @@ import pytest
 import trio
 import trio.testing
 
-from pacs_actors.archive.deletions import Deletions, Target
+from pacs_actors.archive.deleting import Target
+from pacs_actors.archive.deletions import Deletions
 from pacs_actors.archive.metadata_making import MetadataMaker
 from pacs_actors.archive.objects.interface import ObjectFile
 from pacs_actors.archive.objects.keys import ObjectMissing
