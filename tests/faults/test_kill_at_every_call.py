@@ -24,6 +24,7 @@ from tests.faults.judge import judge
 from tests.faults.load import Ledger, Load
 from tests.faults.rig import Rig
 from tests.faults.tracer import traced
+from tests.stored_objects import FILES, SEGMENTS
 from tests.system.server import running
 
 SMALL, SPILLED = 8_000, 2_500_000
@@ -60,6 +61,7 @@ def processes() -> ForkServerContext:
 def ingest(
     processes: ForkServerContext,
     root: Path,
+    layout: str,
     uid: str,
     pixel_bytes: int,
     *,
@@ -70,7 +72,9 @@ def ingest(
 ) -> tuple[int, str]:
     """One ingest under the tracer; the exit code and the key that it said, if it came to that."""
     ours, theirs = processes.Pipe()
-    process = processes.Process(target=one_ingest.ingest, args=(root, uid, pixel_bytes, theirs, hasty))
+    process = processes.Process(
+        target=one_ingest.ingest, args=(root, layout, uid, pixel_bytes, theirs, hasty)
+    )
     process.start()
     theirs.close()
     try:
@@ -94,10 +98,10 @@ def _said(ours: Connection) -> str:
         return ""
 
 
-def points(processes: ForkServerContext, folder: Path, pixel_bytes: int) -> list[Point]:
-    """Every system call that the writer thread makes for one object, in order."""
+def points(processes: ForkServerContext, folder: Path, layout: str, pixel_bytes: int) -> list[Point]:
+    """Every system call that the writing thread makes for one object, in order."""
     trace = folder / "trace"
-    code, key = ingest(processes, folder / "whole", new_uid(), pixel_bytes, trace=trace, calls="all")
+    code, key = ingest(processes, folder / "whole", layout, new_uid(), pixel_bytes, trace=trace, calls="all")
     assert code == 0
     assert key
     counts: Counter[str] = Counter()
@@ -110,13 +114,20 @@ def points(processes: ForkServerContext, folder: Path, pixel_bytes: int) -> list
 
 
 def kill_at(
-    processes: ForkServerContext, folder: Path, pixel_bytes: int, point: Point, *, hasty: bool = False
+    processes: ForkServerContext,
+    folder: Path,
+    layout: str,
+    pixel_bytes: int,
+    point: Point,
+    *,
+    hasty: bool = False,
 ) -> Outcome:
     root, uid = folder / f"{point.call}-{point.when}", new_uid()
     inject = (f"{point.call}:signal=KILL:when={point.when}",)
     code, key = ingest(
         processes,
         root,
+        layout,
         uid,
         pixel_bytes,
         trace=folder / "trace",
@@ -125,14 +136,14 @@ def kill_at(
         hasty=hasty,
     )
     assert code in (0, KILLED)
-    found = trio.run(recovered, root, one_ingest.image(uid, pixel_bytes).digest)
+    found = trio.run(recovered, root, layout, one_ingest.image(uid, pixel_bytes).digest)
     shutil.rmtree(root)
     return Outcome(code == KILLED, bool(key), found)
 
 
-async def recovered(root: Path, digest: str) -> bool:
+async def recovered(root: Path, layout: str, digest: str) -> bool:
     """Start again where the process was killed: sweep, recover, verify. Whether the object is there."""
-    async with LocalObjectStore(root, 0, one_ingest.SETTINGS) as store:
+    async with LocalObjectStore(root, 0, one_ingest.SETTINGS[layout]) as store:
         assert not list((root / "tmp" / "0").iterdir()), "half-written files are left"
         found = []
         for batch in store.batches(0):
@@ -148,12 +159,13 @@ async def recovered(root: Path, digest: str) -> bool:
         return bool(found)
 
 
-def check_points(processes: ForkServerContext, folder: Path, pixel_bytes: int) -> None:
-    all_points = points(processes, folder, pixel_bytes)
+def check_points(processes: ForkServerContext, folder: Path, layout: str, pixel_bytes: int) -> None:
+    all_points = points(processes, folder, layout, pixel_bytes)
     names = {point.call for point in all_points}
-    assert {"pwrite64", "fdatasync", "fsync"} <= names
-    assert any(name.startswith("rename") for name in names)
-    outcomes = {point: kill_at(processes, folder, pixel_bytes, point) for point in all_points}
+    packed = layout == SEGMENTS and pixel_bytes == SMALL
+    assert {"fdatasync", "fsync", *(("pwritev2", "fallocate") if packed else ("pwrite64",))} <= names
+    assert any(name.startswith("rename") for name in names) != packed
+    outcomes = {point: kill_at(processes, folder, layout, pixel_bytes, point) for point in all_points}
     lost = [point for point, outcome in outcomes.items() if outcome.acknowledged and not outcome.found]
     assert not lost
     killed = [outcome for outcome in outcomes.values() if outcome.killed]
@@ -163,20 +175,25 @@ def check_points(processes: ForkServerContext, folder: Path, pixel_bytes: int) -
 
 
 @pytest.mark.parametrize(
-    "pixel_bytes",
-    [pytest.param(SMALL, id="small"), pytest.param(SPILLED, id="spilled", marks=pytest.mark.slow)],
+    ("layout", "pixel_bytes"),
+    [
+        pytest.param(SEGMENTS, SMALL, id="packed"),
+        pytest.param(FILES, SMALL, id="file"),
+        pytest.param(FILES, SPILLED, id="spilled", marks=pytest.mark.slow),
+    ],
 )
 def test_kill_at_every_call_of_an_ingest_leaves_it_absent_or_complete(
-    processes: ForkServerContext, tmp_path: Path, pixel_bytes: int
+    processes: ForkServerContext, tmp_path: Path, layout: str, pixel_bytes: int
 ) -> None:
-    check_points(processes, tmp_path, pixel_bytes)
+    check_points(processes, tmp_path, layout, pixel_bytes)
 
 
+@pytest.mark.parametrize(("layout", "call"), [(SEGMENTS, "pwritev2"), (FILES, "pwrite64")])
 def test_kill_shows_an_acknowledgement_that_came_too_early(
-    processes: ForkServerContext, tmp_path: Path
+    processes: ForkServerContext, tmp_path: Path, layout: str, call: str
 ) -> None:
     """The control: a store that answers before it syncs is found out."""
-    assert kill_at(processes, tmp_path, SMALL, Point("pwrite64", 1), hasty=True) == (True, True, False)
+    assert kill_at(processes, tmp_path, layout, SMALL, Point(call, 1), hasty=True) == (True, True, False)
 
 
 # -- the same in a whole worker, whose other thread receives and answers ---------------------------------------------------------
@@ -202,7 +219,7 @@ def check_worker(rig: Rig, ledger: Ledger, trace: Path, point: Point) -> None:
     judge(rig, ledger)
 
 
-@pytest.mark.parametrize("point", [Point("sendmsg", 4), Point("fsync", 2)], ids=str)
+@pytest.mark.parametrize("point", [Point("sendmsg", 4), Point("fdatasync", 3)], ids=str)
 def test_kill_at_some_calls_of_a_worker_loses_nothing(
     rig: Rig, ledger: Ledger, tmp_path: Path, point: Point
 ) -> None:
@@ -218,6 +235,8 @@ def test_kill_at_some_calls_of_a_worker_loses_nothing(
         "sendmsg",
         "openat",
         "pwrite64",
+        "pwritev2",
+        "fallocate",
         "ftruncate",
         "renameat",
         "fdatasync",

@@ -21,9 +21,12 @@ from pacs_actors.archive.objects.interface import Committed
 from pacs_actors.archive.objects.local import LocalObjectStore
 from protocols.dataset.record import ScannedInstance
 from protocols.dataset.scan import scan as header_scan
+from tests.stored_objects import FILES, StoredObject
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT_LE = "1.2.840.10008.1.2.1"
+LAYOUT = FILES
+"""Of the stores that are opened; the fixture ``layout`` sets it."""
 
 
 def data_set(uid: str, payload_bytes: int = 1000, seed: int = 1) -> bytes:
@@ -65,7 +68,8 @@ def open_store(
     **settings: int,
 ) -> LocalObjectStore:
     settings = {"reserve_bytes": 0, "buffers": 4, "writer_threads": 2} | settings
-    make = partial(LocalObjectStore, root, slot, StorageSettings(**settings), system=system)
+    made = StorageSettings(layout=LAYOUT, **settings)
+    make = partial(LocalObjectStore, root, slot, made, system=system)
     return make(clock=clock) if clock else make()
 
 
@@ -79,22 +83,24 @@ def files_below(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def object_path(root: Path, key: str) -> Path:
-    slot, batch, name = key.split("/")
-    return root / "objects" / slot / batch[:5] / batch / name
+def on_disk(root: Path, key: str) -> StoredObject:
+    return StoredObject(root, key)
 
 
 class FailingDisk(FileSystem):
     """Calls fail from the moment ``fail`` names them; ``calls`` has the names of all, in order."""
 
-    CALLS = ("open", "pwrite", "ftruncate", "fdatasync", "fsync", "rename", "unlink", "mkdir", "statvfs")
+    CALLS = (
+        "open", "pwrite", "pwritev", "allocate", "punch", "ftruncate", "fdatasync", "fsync", "rename", "unlink", "mkdir",
+        "statvfs",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.calls: list[str] = []
         self.failures: dict[str, int] = {}
         self.free_bytes: int | None = None
         for name in self.CALLS:
-            setattr(self, name, partial(self._call, name, getattr(os, name)))
+            setattr(self, name, partial(self._call, name, getattr(FileSystem, name)))
 
     def fail(self, name: str, error: int) -> None:
         self.failures[name] = error

@@ -9,7 +9,7 @@ import fcntl
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +21,8 @@ from pacs_actors.archive.objects.filesystem import FileSystem
 from pacs_actors.archive.objects.recovery import recover_batch
 
 from .helpers import FailingDisk, data_set, files_below, open_store, put, scan
+
+pytestmark = pytest.mark.usefixtures("layout")
 
 UIDS: Final = [f"1.2.840.99.{number}" for number in range(4)]
 
@@ -44,23 +46,27 @@ class DyingDisk(FailingDisk):
         return super()._call(name, real, *arguments, **options)
 
 
-def ingest_until_death(root: Path, dies_at: int) -> tuple[list[str], bool]:
-    """Commit all UIDS in a child process that dies at that call: UIDs acknowledged, and whether it died."""
-    reading, writing = os.pipe()
+def died_in_child(main: Callable[..., Awaitable[object]], *arguments: object) -> bool:
+    """Run an async function in a child process; whether the process was killed."""
     child = os.fork()
     if not child:
         try:
-            os.close(reading)
-            trio.run(ingest, root, DyingDisk(dies_at), writing)
+            trio.run(main, *arguments)
             os._exit(0)
         finally:
             os._exit(1)
-    os.close(writing)
-    with os.fdopen(reading) as lines:
-        acknowledged = lines.read().split()
     _, status = os.waitpid(child, 0)
     assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
-    return acknowledged, os.WIFSIGNALED(status)
+    return os.WIFSIGNALED(status)
+
+
+def ingest_until_death(root: Path, dies_at: int) -> tuple[list[str], bool]:
+    """Commit all UIDS in a child process that dies at that call: UIDs acknowledged, and whether it died."""
+    reading, writing = os.pipe()
+    died = died_in_child(ingest, root, DyingDisk(dies_at), writing)
+    os.close(writing)
+    with os.fdopen(reading) as lines:
+        return lines.read().split(), died
 
 
 async def ingest(root: Path, disk: FileSystem, acknowledge: int) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -23,7 +26,7 @@ from .helpers import (
     FailingDisk,
     files_below,
     length,
-    object_path,
+    on_disk,
     open_store,
     put,
 )
@@ -110,6 +113,7 @@ async def test_file_and_folder_are_synced_after_the_rename_and_before_the_answer
         assert disk.calls[-3:] == ["rename", "fdatasync", "fsync"]
 
 
+@pytest.mark.usefixtures("layout")
 async def test_an_object_in_the_middle_when_the_disk_fails_is_refused_too(tmp_path: Path) -> None:
     disk = FailingDisk()
     async with open_store(tmp_path, system=disk) as store:
@@ -160,13 +164,14 @@ async def test_a_close_that_fails_after_the_object_is_durable_is_no_refusal(
             now += BATCH_S
         disk.heal()
         assert store.health.healthy
-        assert len({object_path(tmp_path, one.key).parent for one in stored}) == 3
+        assert len({on_disk(tmp_path, one.key).path.parent for one in stored}) == 3
         for one in stored:
             assert await store.verify(one.key)
         assert store.health.buffers.free == store.health.buffers.total
     assert descriptors() == before, "nothing leaks"
 
 
+@pytest.mark.usefixtures("layout")
 async def test_a_spill_that_found_the_disk_full_loses_no_byte_of_the_object(tmp_path: Path) -> None:
     disk, now, data = FailingDisk(), 0.0, os.urandom(BUFFER_BYTES + 5)
     async with open_store(tmp_path, system=disk, clock=lambda: now) as store:
@@ -181,7 +186,7 @@ async def test_a_spill_that_found_the_disk_full_loses_no_byte_of_the_object(tmp_
             await staging.spill()
             await staging.write(data[BUFFER_BYTES // 2 :])
             stored, _ = await store.commit(staging, length)
-        assert object_path(tmp_path, stored.key).read_bytes()[stored.data_offset :] == data
+        assert on_disk(tmp_path, stored.key).read_bytes()[stored.data_offset :] == data
         assert await store.verify(stored.key)
 
 
@@ -210,6 +215,7 @@ async def test_quarantine_syncs_both_folders_after_the_rename(tmp_path: Path) ->
         assert disk.calls == ["rename", "open", "fsync", "open", "fsync"]
 
 
+@pytest.mark.usefixtures("layout")
 async def test_out_of_descriptors_passes(tmp_path: Path) -> None:
     disk = FailingDisk()
     async with open_store(tmp_path, system=disk) as store:
@@ -220,6 +226,7 @@ async def test_out_of_descriptors_passes(tmp_path: Path) -> None:
         await put(store, UID, b"x")
 
 
+@pytest.mark.usefixtures("layout")
 async def test_the_reserve_is_kept_before_the_disk_is_full(tmp_path: Path) -> None:
     disk, now = FailingDisk(), 0.0
     disk.free_bytes = 10 * BUFFER_BYTES
@@ -237,6 +244,7 @@ async def test_the_reserve_is_kept_before_the_disk_is_full(tmp_path: Path) -> No
         await put(store, UID, b"x")
 
 
+@pytest.mark.usefixtures("layout")
 async def test_a_node_that_nobody_sends_to_notices_that_there_is_room_again(tmp_path: Path) -> None:
     disk, now = FailingDisk(), 0.0
     disk.free_bytes = 0
@@ -255,6 +263,7 @@ async def test_a_node_that_nobody_sends_to_notices_that_there_is_room_again(tmp_
         assert disk.calls.count("statvfs") == readings
 
 
+@pytest.mark.usefixtures("layout")
 @pytest.mark.parametrize("when", ["open", "write"])
 async def test_a_file_system_without_unbuffered_writes_is_used_through_the_cache(
     tmp_path: Path, when: str
@@ -263,7 +272,8 @@ async def test_a_file_system_without_unbuffered_writes_is_used_through_the_cache
         def __init__(self) -> None:
             super().__init__()
             self.open = self._open_as_tmpfs  # type: ignore[assignment]
-            self.pwrite = self._pwrite  # type: ignore[assignment]
+            self.pwrite = partial(self._write, os.pwrite)  # type: ignore[assignment]
+            self.pwritev = partial(self._write, os.pwritev)  # type: ignore[assignment]
             self.direct: set[int] = set()
             self.refused = 0
 
@@ -280,20 +290,18 @@ async def test_a_file_system_without_unbuffered_writes_is_used_through_the_cache
                 os.unlink(path, dir_fd=dir_fd)
             return os.open(path, flags, mode, dir_fd=dir_fd)
 
-        def _pwrite(self, fd: int, data: memoryview, offset: int) -> int:
-            import fcntl
-
+        def _write(self, honest: Callable[..., int], fd: int, data: Any, offset: int) -> int:
             if when == "write" and fcntl.fcntl(fd, fcntl.F_GETFL) & O_DIRECT:
                 self.refused += 1
                 raise OSError(errno.EINVAL, "Invalid argument")
-            return os.pwrite(fd, data, offset)
+            return honest(fd, data, offset)
 
     disk = NoDirect()
     async with open_store(tmp_path, system=disk) as store:
         for size in (SMALL, LARGE):
             data = os.urandom(size)
             stored, _ = await put(store, UID, data)
-            assert object_path(tmp_path, stored.key).read_bytes()[stored.data_offset :] == data
+            assert on_disk(tmp_path, stored.key).read_bytes()[stored.data_offset :] == data
     assert disk.refused == 1
 
 
@@ -304,7 +312,7 @@ async def test_short_writes_are_continued(tmp_path: Path) -> None:
     async with open_store(tmp_path, system=disk) as store:
         data = os.urandom(LARGE)
         stored, _ = await put(store, UID, data)
-        assert object_path(tmp_path, stored.key).read_bytes()[stored.data_offset :] == data
+        assert on_disk(tmp_path, stored.key).read_bytes()[stored.data_offset :] == data
 
 
 @pytest.fixture
@@ -324,6 +332,7 @@ def small_tmpfs(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", mounted], check=True)
 
 
+@pytest.mark.usefixtures("layout")
 async def test_a_really_full_disk_refuses_and_recovers(small_tmpfs: Path) -> None:
     async with open_store(small_tmpfs) as store:
         kept: dict[str, bytes] = {}

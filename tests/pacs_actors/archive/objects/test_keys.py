@@ -12,18 +12,18 @@ from pacs_actors.archive.objects.keys import (
     Names,
     ObjectKey,
     ObjectMissing,
+    batch_folder,
+    packed_key,
     parse_key,
     path_of,
+    place_of,
     quarantine_key,
 )
 
 NAME = "0123456789abcdef" * 2
-KEYS = st.builds(
-    ObjectKey,
-    st.integers(0, MAX_SLOT),
-    st.integers(0, MAX_BATCH),
-    st.text("0123456789abcdef", min_size=32, max_size=32),
-)
+SLOTS, BATCHES = st.integers(0, MAX_SLOT), st.integers(0, MAX_BATCH)
+KEYS = st.builds(ObjectKey, SLOTS, BATCHES, st.text("0123456789abcdef", min_size=32, max_size=32))
+BLOCKS = st.integers(0, 0xFFFFFFFF)
 
 
 @given(KEYS)
@@ -37,6 +37,21 @@ def test_a_path_stays_below_the_folder_of_objects(key: ObjectKey) -> None:
     assert path.parts[0] == "objects"
     assert ".." not in path.parts
     assert path.name == f"{key.name}.dcm"
+
+
+@given(SLOTS, BATCHES, BLOCKS)
+def test_the_key_of_a_packed_object_tells_its_place_in_its_folders_segment(
+    slot: int, batch: int, block: int
+) -> None:
+    key = packed_key(slot, batch, block)
+    assert parse_key(key) == ObjectKey(slot, batch, f"{block:08x}")
+    assert str(parse_key(key)) == key
+    place = place_of(key)
+    assert place == (f"{batch_folder(slot, batch)}/segment", block)
+    with pytest.raises(ObjectMissing):
+        path_of(key)  # whoever wants a file for itself must not get everybody's
+    aside = quarantine_key(key, "deleted")
+    assert path_of(aside) == aside == quarantine_key(aside, "deleted")
 
 
 @given(st.text() | st.from_regex(r"[0-9a-f./]{1,60}", fullmatch=True))
@@ -55,6 +70,12 @@ def test_no_other_text_becomes_a_path(text: str) -> None:
         f"٣/00000000/{NAME}.dcm",
         f"0/0000000A/{NAME}.dcm",
         f"0/00000000/{NAME}",
+        "0/00000000/segment",
+        "0/00000000/0000000A",
+        "0/00000000/00000000.dcm",
+        "0/00000000/000000000",
+        "0/00000000/00000000\n",
+        "quarantine/deleted/0-00000000-00000000",
         f"quarantine/../0-00000000-{NAME}.dcm",
         f"quarantine/other/0-00000000-{NAME}.dcm",
         "",

@@ -18,6 +18,7 @@ from pacs_actors.archive.objects.local import LocalObjectStore
 from protocols.dataset.elements import NeedMore
 from protocols.dataset.part10 import parse_prefix, prefix_length
 from protocols.errors import CannotUnderstand, DataSetMismatch, Misuse, Unavailable
+from tests.stored_objects import FILES
 
 from .helpers import (
     CT,
@@ -26,12 +27,14 @@ from .helpers import (
     data_set,
     files_below,
     length,
-    object_path,
+    on_disk,
     open_store,
     put,
     read_file,
     whole,
 )
+
+pytestmark = pytest.mark.usefixtures("layout")
 
 UID = "1.2.840.99.1"
 PREFIX_BYTES = prefix_length(CT, UID, EXPLICIT_LE)
@@ -55,7 +58,7 @@ async def test_a_committed_object_is_a_part_10_file_with_our_record(
     data = data_set(UID)
     stored, seen = await put(store, UID, data, whole)
     assert seen == data
-    raw = object_path(tmp_path, stored.key).read_bytes()
+    raw = on_disk(tmp_path, stored.key).read_bytes()
     assert read_file(raw).SOPInstanceUID == UID
     file = parse_prefix(raw)
     assert (file.sop_class_uid, file.sop_instance_uid, file.transfer_syntax_uid) == (CT, UID, EXPLICIT_LE)
@@ -87,7 +90,7 @@ async def test_objects_around_every_border_come_back_as_they_were(
 ) -> None:
     data = os.urandom(size)
     stored, _ = await put(store, UID, data)
-    raw = object_path(tmp_path, stored.key).read_bytes()
+    raw = on_disk(tmp_path, stored.key).read_bytes()
     assert raw[PREFIX_BYTES:] == data
     assert stored.digest == xxh3_128_digest(raw[128:])
     assert stored.size_bytes == len(raw) == PREFIX_BYTES + size
@@ -132,7 +135,7 @@ async def test_parking_gives_the_buffer_to_others_and_loses_no_byte(tmp_path: Pa
             await staging.resume()
             await staging.write(data[5000:])
             stored, _ = await store.commit(staging, length)
-            assert object_path(tmp_path, stored.key).read_bytes()[PREFIX_BYTES:] == data
+            assert on_disk(tmp_path, stored.key).read_bytes()[PREFIX_BYTES:] == data
         assert nothing_left(store)
 
 
@@ -141,7 +144,7 @@ async def test_a_parked_object_can_be_committed(store: LocalObjectStore, tmp_pat
         await staging.write(b"x" * 6000)
         await staging.park()
         stored, _ = await store.commit(staging, length)
-    assert object_path(tmp_path, stored.key).read_bytes()[PREFIX_BYTES:] == b"x" * 6000
+    assert on_disk(tmp_path, stored.key).read_bytes()[PREFIX_BYTES:] == b"x" * 6000
 
 
 async def test_a_discarded_object_leaves_nothing(tmp_path: Path) -> None:
@@ -196,7 +199,7 @@ async def test_a_commit_that_has_begun_gives_its_result_even_to_a_cancelled_call
             cancel.run_sync_soon(scope.cancel)
 
         stored, _ = await store.commit(staging, check)
-        assert object_path(tmp_path, stored.key).exists()
+        assert on_disk(tmp_path, stored.key).exists()
 
 
 async def test_a_sender_that_gives_up_during_the_commit_takes_nothing_away_from_it(
@@ -324,12 +327,12 @@ async def test_an_export_does_not_carry_our_record(store: LocalObjectStore, tmp_
     stored, _ = await put(store, UID, data)
     exported = b"".join(store.export(stored.key))
     assert exported[:128] == bytes(128)
-    assert exported[128:] == object_path(tmp_path, stored.key).read_bytes()[128:]
+    assert exported[128:] == on_disk(tmp_path, stored.key).read_bytes()[128:]
 
 
 async def test_rot_is_found(store: LocalObjectStore, tmp_path: Path) -> None:
     stored, _ = await put(store, UID, os.urandom(BUFFER_BYTES + 100))
-    path = object_path(tmp_path, stored.key)
+    path = on_disk(tmp_path, stored.key)
     raw = bytearray(path.read_bytes())
     for at in (0, 20, 130, 600, len(raw) - 1):
         rotten = bytearray(raw)
@@ -358,13 +361,13 @@ async def test_a_removed_object_is_gone_and_removing_it_again_is_no_error(store:
         await store.quarantine(stored.key, "conflict")
 
 
-async def test_many_objects_are_removed_with_one_sync_of_their_folder(tmp_path: Path) -> None:
+async def test_many_objects_are_removed_with_one_sync(tmp_path: Path, layout: str) -> None:
     disk = FailingDisk()
     async with open_store(tmp_path, system=disk) as store:
         keys = [(await put(store, UID, b"x"))[0].key for _ in range(20)]
         disk.calls.clear()
         await store.remove(*keys[:19])
-        assert disk.calls.count("unlink") == 19
+        assert disk.calls.count("unlink" if layout == FILES else "punch") == 19
         assert disk.calls.count("fsync") == 1
         assert store.keys(0, 0) == keys[19:]
 
@@ -429,6 +432,6 @@ async def test_foreign_files_among_the_objects_are_not_listed(
     store: LocalObjectStore, tmp_path: Path
 ) -> None:
     stored, _ = await put(store, UID, b"x")
-    (object_path(tmp_path, stored.key).parent / "README.dcm").write_bytes(b"x")
+    (on_disk(tmp_path, stored.key).path.parent / "README.dcm").write_bytes(b"x")
     assert store.keys(0, 0) == [stored.key]
     assert store.keys(0, 5) == []

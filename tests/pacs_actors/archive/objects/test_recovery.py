@@ -13,7 +13,9 @@ from pacs_actors.archive.objects.recovery import recover_batch
 from protocols.dataset.record import ScannedInstance
 from protocols.errors import CannotUnderstand
 
-from .helpers import data_set, files_below, object_path, open_store, put, scan
+from .helpers import data_set, files_below, on_disk, open_store, put, scan
+
+pytestmark = pytest.mark.usefixtures("layout")
 
 
 async def test_a_folder_gives_the_same_entries_as_when_its_objects_came(tmp_path: Path) -> None:
@@ -34,7 +36,7 @@ async def test_a_folder_gives_the_same_entries_as_when_its_objects_came(tmp_path
 async def test_what_the_index_knows_is_not_read(tmp_path: Path) -> None:
     async with open_store(tmp_path) as store:
         keys = [(await put(store, f"1.2.{n}", data_set(f"1.2.{n}")))[0].key for n in range(3)]
-        object_path(tmp_path, keys[0]).write_bytes(b"not even an object")
+        on_disk(tmp_path, keys[0]).write_bytes(b"not even an object")
         found = await recover_batch(store, 0, 0, {keys[0], keys[1]}, scan)
     assert [entry.stored.key for entry in found.entries] == [keys[2]]
     assert not found.damaged
@@ -47,14 +49,14 @@ async def test_torn_and_rotten_objects_go_to_quarantine_with_their_bytes(
         keys = [
             (await put(store, f"1.2.{n}", data_set(f"1.2.{n}", BUFFER_BYTES + 500)))[0].key for n in range(6)
         ]
-        whole = object_path(tmp_path, keys[0]).read_bytes()
+        whole = on_disk(tmp_path, keys[0]).read_bytes()
         rotten = bytearray(whole)
         rotten[-7] ^= 0x10
         other_record = bytearray(whole)
         other_record[40] ^= 1
         contents = [b"", whole[:200], whole[: len(whole) // 2], bytes(rotten), bytes(other_record)]
         for key, content in zip(keys, contents, strict=False):
-            object_path(tmp_path, key).write_bytes(content)
+            on_disk(tmp_path, key).write_bytes(content)
         with caplog.at_level(logging.ERROR):
             found = await recover_batch(store, 0, 0, frozenset(), scan)
         assert [entry.stored.key for entry in found.entries] == [keys[5]]
@@ -103,7 +105,7 @@ async def test_another_slots_folders_can_be_recovered(tmp_path: Path) -> None:
         assert store.slots() == [0, 3]
         found = await recover_batch(store, 3, 0, frozenset(), scan)
         assert [entry.stored for entry in found.entries] == [stored]
-        os.truncate(object_path(tmp_path, stored.key), 10)
+        on_disk(tmp_path, stored.key).flip(-1)
         found = await recover_batch(store, 3, 0, frozenset(), scan)
         assert found.damaged
         assert not files_below(tmp_path / "objects")
@@ -131,6 +133,6 @@ async def test_what_is_recovered_is_as_durable_as_what_was_answered(
         noting("fsync")
         found = await recover_batch(store, store.slot, batch, frozenset(), scan)
     assert len(found.entries) == len(stored)
-    paths = {str(object_path(tmp_path, entry.stored.key)) for entry in found.entries}
+    paths = {str(on_disk(tmp_path, entry.stored.key).path) for entry in found.entries}
     assert paths <= set(synced)
     assert synced[-1] == str(Path(min(paths)).parent), "the folder last, when its files are durable"

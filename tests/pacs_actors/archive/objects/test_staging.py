@@ -11,7 +11,7 @@ from xxhash import xxh3_128_digest
 
 from pacs_actors.archive.objects.buffers import BLOCK_BYTES, BUFFER_BYTES
 
-from .helpers import CT, EXPLICIT_LE, length, object_path, open_store
+from .helpers import CT, EXPLICIT_LE, length, on_disk, open_store
 
 UID = "1.2.840.99.1"
 SIZES = st.one_of(
@@ -50,7 +50,7 @@ def test_however_an_object_comes_its_file_is_the_same(steps: list[tuple[str, int
                             assert store.health.buffers.free == 4
                             await staging.resume()
                     stored, seen = await store.commit(staging, length)
-                raw = object_path(Path(folder), stored.key).read_bytes()
+                raw = on_disk(Path(folder), stored.key).read_bytes()
                 assert raw[stored.data_offset :] == sent
                 assert stored.size_bytes == len(raw)
                 assert stored.digest == xxh3_128_digest(raw[128:])
