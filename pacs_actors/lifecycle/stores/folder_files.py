@@ -160,7 +160,7 @@ class FolderFiles:
             self._check_writable()
             synced(self._system.fsync, arrival.fd)
             final = self._path(key)
-            for _ in range(3):  # whoever removes a study's last copy takes its folder away
+            for _ in range(10):  # whoever removes a study's last copy takes its folder away
                 self._make_folders(key)
                 try:
                     try:
