@@ -27,7 +27,7 @@ from pacs_actors.threads import NativePool
 from protocols.errors import Unavailable
 
 _MADE_AT_ONCE: Final = 2
-_PORTION: Final = 4
+_PORTION: Final = 8
 _MAKE_WITHIN_S: Final = 120.0
 _CHECK_WITHIN_S: Final = 5.0
 _MOST_SERIES: Final = 20_000

@@ -1,7 +1,7 @@
 """Whole data sets in the DICOM JSON Model (PS3.18 F.2), straight from their bytes, without bulk data.
 
 The instances of a series repeat most of their elements byte for byte. What has been made of an element is remembered by its
-bytes, so the second instance costs a look at each header and little more.
+bytes, and so are elements that came behind each other: where an instance is like the one before, it costs a comparison.
 
 Nothing in a data set is trusted: nesting, elements and bytes have limits, and what is damaged ends the object where it is:
 what came before is told.
@@ -10,6 +10,8 @@ what came before is told.
 from __future__ import annotations
 
 from typing import Final
+
+from msgspec import Struct
 
 from protocols.dataset.elements import (
     MAX_NESTING,
@@ -23,6 +25,7 @@ from protocols.dataset.transfer_syntax import (
     IMPLICIT_LE,
     ITEM,
     SEQUENCE_DELIMITATION_ITEM,
+    SHORT_VRS,
     UNDEFINED_LENGTH,
     VRS,
     Encoding,
@@ -45,23 +48,49 @@ MAX_READ_BYTES: Final = 32 * 1024 * 1024
 _REMEMBERED_BYTES: Final = 2048
 _MOST_REMEMBERED: Final = 20_000
 _MOST_CONTEXTS: Final = 64
+_MOST_RUNS: Final = 256
+_LONGEST_RUN_BYTES: Final = 8192
 _CHARACTER_SET: Final = 0x00080005
 _PIXEL_REPRESENTATION: Final = 0x00280103
 _UTF8: Final = b'"00080005":{"vr":"CS","Value":["ISO_IR 192"]}'
 _THE_END: Final = 1 << 62
+_SHORT: Final = frozenset(vr.encode() for vr in SHORT_VRS)
 _OPAQUE: Final = frozenset({"OB", "UN", *WORDS})
+
+
+class _Run(Struct, frozen=True, gc=False):
+    """Elements that came behind each other, and what was made of them."""
+
+    raw: bytes
+    tags: list[int]
+    fragments: list[bytes]
+
+
+class _Known(dict[bytes, bytes]):
+    """What has been made of elements that are read in one way, by their bytes. runs: by those of their first element"""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runs: dict[bytes, _Run] = {}
+
+    def learn(self, first: bytes, run: _Run) -> None:
+        if len(self.runs) >= _MOST_RUNS:
+            self.runs.clear()
+        self.runs[first] = run
 
 
 class Memory:
     """What has been made of elements, by how they are read and by their bytes. For the instances of one series."""
 
     def __init__(self) -> None:
-        self._contexts: dict[object, dict[bytes, bytes]] = {}
+        self._contexts: dict[object, _Known] = {}
 
-    def of(self, context: object) -> dict[bytes, bytes]:
+    def of(self, context: object) -> _Known:
         if context not in self._contexts and len(self._contexts) >= _MOST_CONTEXTS:
             self._contexts.clear()
-        known = self._contexts.setdefault(context, {})
+        known = self._contexts.get(context)
+        if known is None:
+            known = self._contexts[context] = _Known()
         if len(known) > _MOST_REMEMBERED:
             known.clear()
         return known
@@ -81,7 +110,7 @@ class _Context:
         if above is not None:
             self.character_set, self.signed, self.depth = above.character_set, above.signed, above.depth + 1
 
-    def recall(self) -> dict[bytes, bytes]:
+    def recall(self) -> _Known:
         """What is known of elements that are read this way."""
         way = (id(self.encoding), self.implicit, self.character_set, self.signed, self.depth == 0)
         return self._memory.of(way)
@@ -92,7 +121,7 @@ class _Context:
         below.known = below.recall()
         return below
 
-    known: dict[bytes, bytes]
+    known: _Known
 
 
 class DataSetJson:
@@ -123,6 +152,9 @@ class DataSetJson:
         self.wanted = 1
         try:
             while at < stop:
+                at = self._repeated(window, at, stop, context)
+                if at == stop:
+                    break
                 tag, made, behind = self._element(window, at, stop, context)
                 if tag >> 16 == 0xFFFE:
                     raise CannotUnderstand("a delimiter stands where an element belongs")
@@ -139,6 +171,43 @@ class DataSetJson:
         self.offset = min(self.offset + at, self.size)
         if ended or self._read + self.wanted > MAX_READ_BYTES:
             self.offset = self.size
+
+    def _repeated(self, data: bytes, at: int, stop: int, context: _Context) -> int:
+        """Take short elements that are known as they come, as most are; the offset of the first that is not."""
+        if context.implicit:
+            return at
+        unpack, recall, runs = (
+            context.encoding.explicit_header.unpack_from,
+            context.known.get,
+            context.known.runs,
+        )
+        tags, fragments = self._tags, self._fragments
+        first, begins, before = b"", at, 0
+        while at + 8 <= stop:
+            group, element, letters, length = unpack(data, at)
+            if letters not in _SHORT:
+                break
+            # Behind the end there is less than was remembered, so nothing is found.
+            behind = at + 8 + length
+            raw = data[at:behind]
+            made = recall(raw)
+            if made is None:
+                break
+            if not first:
+                run = runs.get(raw)
+                if run is not None and data.startswith(run.raw, at):
+                    tags += run.tags
+                    fragments += run.fragments
+                    at += len(run.raw)
+                    continue
+                first, begins, before = raw, at, len(tags)
+            if made:
+                tags.append(group << 16 | element)
+                fragments.append(made)
+            at = behind
+        if first and at - begins <= _LONGEST_RUN_BYTES:
+            context.known.learn(first, _Run(data[begins:at], tags[before:], fragments[before:]))
+        return at
 
     def json(self, bulk_base: bytes) -> bytes:
         """The object so far. bulk_base: what the URIs of its bulk data begin with, as JSON text without quotes"""

@@ -8,6 +8,7 @@ import warnings
 from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pydicom
@@ -276,6 +277,37 @@ def test_what_is_remembered_of_one_instance_is_right_for_the_next() -> None:
             for syntax in SYNTAXES:
                 data = encoded(dataset, syntax)
                 assert converted(data, syntax, memory=memory) == converted(data, syntax)
+
+
+def test_a_series_is_told_as_each_of_its_instances_alone_is() -> None:
+    """Elements that came behind each other before are taken together, as long as all of them are the same."""
+    random, memory = Random(5), Memory()
+    for number in range(60):
+        dataset = sample()
+        dataset.SOPInstanceUID, dataset.InstanceNumber = f"1.2.{number}", str(number)
+        for keyword in ("SliceThickness", "KVP", "StationName", "BodyPartExamined", "PatientComments"):
+            match random.randrange(4):
+                case 0:
+                    setattr(dataset, keyword, str(random.randrange(3)))
+                case 1 if keyword in dataset:
+                    delattr(dataset, keyword)
+        for syntax in SYNTAXES:
+            data = encoded(dataset, syntax)
+            cut = data[: random.randrange(len(data))]
+            assert converted(cut, syntax, memory=memory) == converted(cut, syntax)
+            assert converted(data, syntax, memory=memory) == converted(data, syntax)
+
+
+def test_what_is_remembered_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_dataset, "_MOST_RUNS", 3)
+    memory = Memory()
+    for number in range(20):
+        data = b"".join(element(0x00100010 + n, "LO", b"%02d" % number) for n in range(5))
+        assert converted(data, EXPLICIT_VR_LITTLE_ENDIAN, memory=memory) == converted(
+            data, EXPLICIT_VR_LITTLE_ENDIAN
+        )
+        converted(data, EXPLICIT_VR_LITTLE_ENDIAN, memory=memory)
+    assert all(len(known.runs) <= 3 for known in memory._contexts.values())
 
 
 def test_the_same_bulk_data_in_two_items_has_two_addresses() -> None:
