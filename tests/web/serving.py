@@ -115,6 +115,6 @@ async def site(
 
 
 async def next_message(connection: WebSocketConnection) -> dict[str, Any]:
-    with trio.fail_after(5):
+    with trio.fail_after(30):  # hundreds of clients may share one loop
         message: dict[str, Any] = json.loads(await connection.get_message())
         return message

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import time
 from pathlib import Path
 from typing import cast
 
@@ -23,6 +22,7 @@ from protocols.ul.pdata import pdvs
 from protocols.ul.pdu import Abort, AssociateAccept, AssociateReject, AssociateRequest, PduType, decode
 from protocols.ul.sop_classes import ALL_TRANSFER_SYNTAXES, STORAGE, VERIFICATION
 from protocols.ul.splitter import PduSplitter
+from tests.pace import work_of
 
 HOSTILE = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "hostile" / "pdu"
 MAX_PDU_BYTES = 128 * 1024
@@ -154,9 +154,9 @@ def test_every_hostile_stream_has_an_expectation() -> None:
 @with_files
 def test_ten_thousand_transfer_syntaxes_take_less_than_the_manifest_allows() -> None:
     stream = (HOSTILE / "rq_10000_ts.bin").read_bytes()
-    began_s = time.process_time()
-    assert Acceptor().run(stream) == "waiting"
-    assert time.process_time() - began_s < 0.1
+    acceptor, ends = Acceptor(), []
+    assert work_of(lambda: ends.append(acceptor.run(stream))) < 4  # 0.1 s; it takes a fiftieth of that
+    assert ends == ["waiting"]
 
 
 @with_files
@@ -170,10 +170,10 @@ def test_the_longest_request_of_the_smallest_items_is_read_in_bounded_time() -> 
     head = struct.pack(">H2x16s16s32x", 1, b"ANY-SCP", b"FUZZ")
     context = struct.pack(">BxHBxxx", 0x20, 65532, 1) + b"\x40\0\0\0" * 16382
     contexts = b"".join(context[:4] + bytes((number,)) + context[5:] for number in (1, 3, 5))
-    began_s = time.process_time()
-    reply = answer(cast(AssociateRequest, decode(1, head + contexts)), POLICY)
-    assert time.process_time() - began_s < 0.5
-    assert reply == APPLICATION_CONTEXT_NOT_SUPPORTED
+    replies = []
+    work = work_of(lambda: replies.append(answer(cast(AssociateRequest, decode(1, head + contexts)), POLICY)))
+    assert work < 20  # half a second
+    assert replies == [APPLICATION_CONTEXT_NOT_SUPPORTED]
 
 
 @pytest.mark.parametrize("length", [0, 67, 256 * 1024 + 1, 0xFFFFFFFF])
