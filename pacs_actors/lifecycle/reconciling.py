@@ -4,6 +4,7 @@ differently, and counts. Fixes what is safe if it is asked to; the rest is told.
 
 from __future__ import annotations
 
+import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from enum import Enum
@@ -30,6 +31,7 @@ from pacs_actors.threads import NativePool
 _PORTION: Final = 1000
 _REMEMBERED: Final = 10_000  # lost instances that are looked at again in the end
 _COMING_S: Final = 10.0  # what was stored a moment ago is indexed by then
+_MOVING_S: Final = 0.5  # and what is being brought back
 _LOOK_AGAIN_S: Final = 0.1
 
 
@@ -144,15 +146,15 @@ class Reconciliation:
     async def _unknown(self, slot: int, heads: list[Head]) -> None:
         """Objects without a row, once they have had the time to get one."""
         unknown = {head.key: head for head in heads}
-        with trio.move_on_after(0 if self.alone else _COMING_S):
-            while unknown:
-                known = await self.rows.of_keys(places(unknown))
-                unknown = {key: head for key, head in unknown.items() if key not in known}
-                if not unknown:
-                    return
-                gone = await self.pool.run(absent_of, self.store, list(unknown))
-                unknown = {key: head for key, head in unknown.items() if key not in gone}
-                await trio.sleep(_LOOK_AGAIN_S)
+        wait_s = 0.0 if self.alone else _COMING_S if any(map(_is_fresh, heads)) else _MOVING_S
+        give_up = trio.current_time() + wait_s
+        while unknown:
+            known = await self.rows.of_keys(places(unknown))
+            gone = await self.pool.run(absent_of, self.store, [key for key in unknown if key not in known])
+            unknown = {key: head for key, head in unknown.items() if key not in known and key not in gone}
+            if trio.current_time() >= give_up:
+                break
+            await trio.sleep(_LOOK_AGAIN_S)
         if not unknown:
             return
         settled = await self.fixer.index(slot, sorted(unknown)) if self.fixer is not None else {}
@@ -240,10 +242,9 @@ class Reconciliation:
     async def _accounted_for(self, keys: Sequence[str]) -> set[str]:
         """Those that the quarantine lists, or a deletion has."""
         known = await self.rows.listed_in_quarantine(keys)
-        before = {key: files.before_quarantine(key) for key in keys}
-        places = [(one.slot, one.batch, str(one)) for one in before.values() if one is not None]
-        deleted = await self.rows.of_keys(places)
-        return known | {key for key, one in before.items() if one is not None and str(one) in deleted}
+        before = {key: str(one) for key in keys if (one := files.before_quarantine(key)) is not None}
+        rows = await self.rows.of_keys(places(before.values()))
+        return known | {key for key, was in before.items() if was in rows and rows[was].place != "index"}
 
     async def _counts(self) -> None:
         counts, after = IntegrityCounts(self.rows.database), 0
@@ -276,6 +277,12 @@ class Reconciliation:
         self.found[trouble.kind] += 1
         self.fixed[trouble.kind] += trouble.fixed
         await self._tell(trouble)
+
+
+def _is_fresh(head: Head) -> bool:
+    """It may still be on its way to the index."""
+    received_ns = head.record.received_ns if head.record is not None else 0
+    return 0 <= time.time_ns() - received_ns < _COMING_S * 1e9
 
 
 def _some(paths: Iterator[str]) -> list[str]:
