@@ -58,7 +58,7 @@ from pacs_actors.dicom.facilities import Facilities
 from pacs_actors.dicom.identity import Identities
 from pacs_actors.dicom.listener import Listener
 from pacs_actors.dicom.services import SERVICES
-from pacs_actors.dicom.tls import server_context
+from pacs_actors.dicom.tls import renewed_server_context
 from pacs_actors.lifecycle.stores.interface import TierStore
 from pacs_actors.mail import Ready
 from pacs_actors.mail.mailbox import Mailbox
@@ -218,7 +218,9 @@ class WorkerTree:
         self.listeners = [Listener(socket.socket(fileno=self.orders.dicom_fd), facilities, SERVICES)]
         if self.orders.dicom_tls_fd is not None:
             sock = socket.socket(fileno=self.orders.dicom_tls_fd)
-            self.listeners.append(Listener(sock, facilities, SERVICES, tls=server_context(settings.tls)))
+            self.listeners.append(
+                Listener(sock, facilities, SERVICES, tls=renewed_server_context(settings.tls))
+            )
         self.board = StatusBoard(
             settings, page, store, database, catalogue, progress, indexer, self.listeners,
             (self.ingest, self.index, self.queries, self.auditing.mailbox),

@@ -20,11 +20,12 @@ from hypercorn.trio.worker_context import WorkerContext
 from config.settings import WebSettings
 from pacs_actors.mail import Ready
 from pacs_actors.operations import logs
+from pacs_actors.renewed_tls import RenewedTls
 from web.app import WebApp
 from web.connection import Connection
 from web.serving.tls_wire import TlsWire
 from web.serving.wire import Wire
-from web.tls import Certificate
+from web.tls import web_tls
 
 STUCK_S: Final = 5.0
 """While the server drains, a client that reads nothing for so long is closed."""
@@ -76,12 +77,12 @@ class Server:
         self._context = WorkerContext(None)
         self._open: set[Connection] = set()
         self._left = trio.Event()
-        self._certificate: Certificate | None = None
+        self._tls: RenewedTls | None = None
 
     async def run(self, *, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
         settings = self._settings
         if settings.tls_certificate and settings.tls_key:
-            self._certificate = Certificate(settings.tls_certificate, settings.tls_key)
+            self._tls = web_tls(settings.tls_certificate, settings.tls_key)
         sock = socket.socket(fileno=os.dup(self._fd))
         sock.setblocking(False)
         listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
@@ -129,9 +130,9 @@ class Server:
     def _wire(self, sock: socket.socket) -> Wire:
         """raises: OSError"""
         deadline_s = self._settings.write_deadline_s
-        if self._certificate is None:
+        if self._tls is None:
             return Wire(sock, deadline_s)
-        return TlsWire(sock, deadline_s, self._certificate.context())
+        return TlsWire(sock, deadline_s, self._tls())
 
     async def _drain(self) -> None:
         self._app.live.close()

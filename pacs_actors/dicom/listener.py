@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import trio
 
@@ -34,7 +34,7 @@ class Listener:
         facilities: Facilities,
         services: Mapping[int, Service],
         *,
-        tls: ssl.SSLContext | None = None,
+        tls: Callable[[], ssl.SSLContext] | None = None,
     ) -> None:
         self.sock, self.facilities, self.services, self.tls = sock, facilities, services, tls
         self.sock.setblocking(False)
@@ -118,7 +118,7 @@ class Listener:
         try:
             if self.tls is not None:
                 accepted.setblocking(False)
-                accepted = self.tls.wrap_socket(accepted, server_side=True, do_handshake_on_connect=False)
+                accepted = self.tls().wrap_socket(accepted, server_side=True, do_handshake_on_connect=False)
             wire = Wire(accepted, patience_s=self.facilities.settings.dicom.artim_s)
             association = Association(wire, address, self.facilities, self.services, place)
             self.associations.add(association)

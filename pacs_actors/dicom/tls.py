@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ssl
+from functools import partial
 
 from config.settings import TlsSettings
+from pacs_actors.renewed_tls import RenewedTls
 from protocols.errors import ConfigError
 
 # BCP 195 (RFC 9325): forward secrecy and authenticated encryption only. TLS 1.3's suites are all of that kind.
@@ -22,6 +24,12 @@ def server_context(settings: TlsSettings) -> ssl.SSLContext:
         context.verify_mode = ssl.CERT_REQUIRED
         _load_authorities(context, settings.client_ca, "tls.client_ca")
     return context
+
+
+def renewed_server_context(settings: TlsSettings) -> RenewedTls:
+    """As ``server_context``, for one new connection after the other: renewed files are taken. raises: ConfigError"""
+    files = (file for file in (settings.certificate, settings.key, settings.client_ca) if file is not None)
+    return RenewedTls(partial(server_context, settings), *files)
 
 
 def client_context(settings: TlsSettings) -> ssl.SSLContext:
@@ -53,7 +61,8 @@ def _load_own(context: ssl.SSLContext, settings: TlsSettings) -> None:
     if settings.certificate is None or settings.key is None:
         raise ConfigError("tls.certificate: a certificate and its key are needed for TLS")
     try:
-        context.load_cert_chain(settings.certificate, settings.key, password=b"")  # rather no key than a prompt
+        # Rather no key than a question on the terminal.
+        context.load_cert_chain(settings.certificate, settings.key, password=b"")
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(
             f"tls.certificate: cannot use {settings.certificate} with {settings.key}: {error}"

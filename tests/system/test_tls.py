@@ -440,3 +440,24 @@ def test_destination_whose_certificate_is_named_has_to_show_that_name(rig: Rig, 
             response = move(rig, "1.2.826.0.1.3680043.9.1", "NAMED")
             assert response.status == (0 if trusted else 0xA702), response
             assert bool(list(got.iterdir())) is trusted
+
+
+def test_a_renewed_certificate_is_shown_without_a_restart(rig: Rig) -> None:
+    """Half of one is not: its key comes a moment later."""
+    trusting = ssl.create_default_context(cafile=rig.hospital.file)
+    trusting.load_cert_chain(*rig.modality)
+
+    def shown() -> bytes | None:
+        with (
+            socket.create_connection(("127.0.0.1", rig.port), timeout=10) as plain,
+            trusting.wrap_socket(plain, server_hostname="127.0.0.1") as stream,
+        ):
+            return stream.getpeercert(binary_form=True)
+
+    before, key = shown(), Path(rig.own.key).read_bytes()
+    assert rig.hospital.issue("pacs.example") == rig.own
+    renewed = Path(rig.own.key).read_bytes()
+    Path(rig.own.key).write_bytes(key)
+    eventually(lambda: shown() == before and bool(rig.server.logged("certificate_not_usable")))
+    Path(rig.own.key).write_bytes(renewed)
+    eventually(lambda: shown() != before)

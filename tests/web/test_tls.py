@@ -22,7 +22,7 @@ from protocols.errors import ConfigError
 from tests.system.certificates import Authority, Certificate
 from tests.web.serving import Site, next_message, site
 from tests.web.tls_client import AUTHORITY, speaking
-from web.tls import Certificate as Kept
+from web.tls import web_tls
 
 CLOSE = b"GET /healthz HTTP/1.1\r\nHost: pacs.example\r\nConnection: close\r\n\r\n"
 
@@ -209,18 +209,18 @@ async def test_a_renewed_certificate_is_taken_by_itself_and_half_of_one_is_not(
 
     place(certificate.certificate, used.certificate)
     place(certificate.key, used.key)
-    kept = Kept(used.certificate, used.key, looks_every_s=0)
-    first = kept.context()
-    assert kept.context() is first
+    kept = web_tls(used.certificate, used.key, looks_every_s=0)
+    first = kept()
+    assert kept() is first
     renewed = authority.issue("renewed.example")
     place(renewed.certificate, used.certificate)
-    assert kept.context() is first, "its key is not there yet"
+    assert kept() is first, "its key is not there yet"
     place(renewed.key, used.key)
-    second = kept.context()
+    second = kept()
     assert second is not first
-    assert kept.context() is second
+    assert kept() is second
     Path(used.certificate).unlink()
-    assert kept.context() is second
+    assert kept() is second
 
 
 async def test_a_certificate_that_cannot_be_used_is_said_at_the_start(
@@ -228,9 +228,9 @@ async def test_a_certificate_that_cannot_be_used_is_said_at_the_start(
 ) -> None:
     other = authority.issue("other.example")
     with pytest.raises(ConfigError, match=r"web\.tls_certificate"):
-        Kept(certificate.certificate, other.key)
+        web_tls(certificate.certificate, other.key)
     with pytest.raises(ConfigError, match=r"web\.tls_certificate"):
-        Kept(str(tmp_path / "absent"), certificate.key)
+        web_tls(str(tmp_path / "absent"), certificate.key)
 
 
 async def test_an_encrypted_key_is_an_error_and_no_question_on_the_terminal(
@@ -248,7 +248,7 @@ async def test_an_encrypted_key_is_an_error_and_no_question_on_the_terminal(
         )
     )
     with pytest.raises(ConfigError):
-        Kept(certificate.certificate, str(locked))
+        web_tls(certificate.certificate, str(locked))
 
 
 def test_certificate_and_key_belong_together(certificate: Certificate) -> None:
