@@ -152,13 +152,16 @@ class Wire:
         """From the kernel's memory to the socket."""
         at, end = part.offset, part.offset + part.length
         await trio.lowlevel.checkpoint()
+        pushed = False
         while at < end:
             try:
                 sent = os.sendfile(self._sock.fileno(), part.fd, at, end - at)
             except BlockingIOError:
                 # The kernel keeps back what does not fill a segment, for more is to come: without this it waits 0.2 s.
                 self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                await self._writable(scope)
+                if pushed:
+                    await self._writable(scope)
+                pushed = not pushed  # mostly it was just that, and there is room again
                 continue
             if not sent:
                 logs.error("object_short", missing_bytes=end - at)
