@@ -32,6 +32,8 @@ _EXAMPLES: Final = {  # of what has no default
     "people.oidc_client_id": "pacs",
     "people.oidc_client_secret": "…",
     "people.oidc_ca": "/etc/pacs/oidc-ca.pem",
+    "backup.to": "/mnt/backup/pacs",
+    "backup.key_file": "/etc/pacs/backup.key",
     "stores.kind": "s3",
     "stores.endpoint": "https://s3.example",
     "stores.bucket": "pacs-copies",
