@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
@@ -80,6 +81,16 @@ def report_commitment(port: int, calling: str, event_type: int, information: Any
     )
     association.release()
     return int(status.Status)
+
+
+def await_cancel(event: Any) -> None:
+    """On the peer's thread: until the C-CANCEL has come. pynetdicom has no way to wait for it but asking."""
+    pause = threading.Event()
+    for _ in range(2000):
+        if event.is_cancelled:
+            return
+        pause.wait(0.01)
+    raise AssertionError("no C-CANCEL came")
 
 
 # -- DCMTK ----------------------------------------------------------------------------------------------------------
