@@ -18,7 +18,10 @@ from tests.system.peers import Instance
 from tests.system.server import Server, running
 
 SUCCESS = 0x0000
-EVERYTHING = "SELECT (SELECT count(*) FROM studies), (SELECT count(*) FROM instances)"
+EVERYTHING = (
+    "SELECT (SELECT count(*) FROM patients), (SELECT count(*) FROM studies), (SELECT count(*) FROM instances)"
+)
+WHOSE = "SELECT p.patient_id FROM studies s JOIN patients p ON p.id = s.patient WHERE s.study_instance_uid = "
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +33,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def instances(server: Server) -> list[Instance]:
-    instances = [peers.make() for _ in range(6)]
+    """The first says nothing of its patient, the second of the same study does."""
+    instances = [peers.make(PatientID="")]
+    instances.append(peers.make(StudyInstanceUID=instances[0].study, PatientID="KNOWN"))
+    instances += [peers.make(PatientID=f"P{n}") for n in range(4)]
     assert peers.send(server, *instances) == [SUCCESS] * 6
-    peers.wait_until(lambda: server.sql(EVERYTHING) == ["6|6"], "all to be indexed")
+    peers.wait_until(lambda: server.sql(EVERYTHING) == ["5|5|6"], "all to be indexed")
     return instances
 
 
@@ -56,7 +62,8 @@ def told(done: subprocess.CompletedProcess[str]) -> Any:
 
 
 def all_are_found(server: Server, instances: list[Instance]) -> None:
-    assert server.sql(EVERYTHING) == ["6|6"]
+    assert server.sql(EVERYTHING) == ["5|5|6"]
+    assert server.sql(f"{WHOSE}'{instances[0].study}'") == ["KNOWN"]
     for one in instances:
         _, inbox = peers.get(server, [one], "STUDY", {"StudyInstanceUID": one.study})
         assert inbox.received[one.uid] == (one.syntax, one.data)
