@@ -12,6 +12,7 @@ from typing import Final
 import asyncpg
 import msgspec
 
+from pacs_actors.archive import availability
 from pacs_actors.archive.batch import PATIENT_ID, Batch, GroupKey, arguments, cleaned, group
 from pacs_actors.archive.index_function import CALL_INDEX_FUNCTION
 from pacs_actors.archive.key_values import storable
@@ -157,10 +158,13 @@ class Catalogue:
 
         async def unit(connection: asyncpg.Connection) -> str | None:
             async with connection.transaction():
-                holder: str | None = await connection.fetchval(
-                    "SELECT object_key FROM instances WHERE sop_instance_uid = $1 FOR UPDATE", uid
+                await availability.lock_series(connection, [uid])
+                row = await connection.fetchrow(
+                    "SELECT object_key, availability, series FROM instances WHERE sop_instance_uid = $1 FOR UPDATE",
+                    uid,
                 )
-                if holder != first_key:
+                holder: str | None = None if row is None else row[0]
+                if row is None or holder != first_key:
                     return holder
                 await connection.execute(
                     """UPDATE instances SET object_key = $2, slot = $3, batch = $4, data_offset = $5,
@@ -168,6 +172,10 @@ class Catalogue:
                     WHERE sop_instance_uid = $1""",
                     uid, stored.key, place.slot, place.batch, stored.data_offset,
                 )  # fmt: skip
+                if row[1] != "ONLINE":
+                    await availability.settle(connection, [row[2]])
+                if row[1] in ("NEARLINE", "OFFLINE"):  # nothing was lost: it was elsewhere
+                    return stored.key
                 found = Outcome(OutcomeKind.DUPLICATE, first_key)
                 await _audit(
                     connection, entry, found, address=address, event="object_healed", key=stored.key,

@@ -12,6 +12,7 @@ from typing import Final, Literal
 import asyncpg
 from msgspec import Struct
 
+from pacs_actors.archive import availability
 from pacs_actors.archive.objects.keys import parse_key
 from pacs_actors.database import Database
 from pacs_actors.lifecycle.stores.interface import StoredCopy
@@ -240,7 +241,31 @@ class Copies:
         """A copy that is not what was put there, or not there at all: it is none, from now on."""
         await self.forget(store, [held])
 
-    async def take_offline(self, held: Sequence[Held], availability: Availability) -> list[str]:
+    async def settle_study(self, study_instance_uid: str, quick_stores: Sequence[str]) -> None:
+        """After copies have come or gone: what is not online is NEARLINE if a quick store has it, else OFFLINE."""
+
+        async def unit(connection: asyncpg.Connection) -> None:
+            async with connection.transaction():
+                series = [
+                    row[0]
+                    for row in await connection.fetch(
+                        "SELECT e.id FROM series e JOIN studies s ON s.id = e.study "
+                        "WHERE s.study_instance_uid = $1 AND e.availability <> 'ONLINE' ORDER BY e.id FOR UPDATE OF e",
+                        study_instance_uid,
+                    )
+                ]
+                await connection.execute(
+                    """UPDATE instances i SET availability = CASE WHEN EXISTS (SELECT FROM object_copies c
+                        WHERE c.sop_instance_uid = i.sop_instance_uid AND c.object_digest = i.digest
+                            AND c.store = ANY ($2::text[])) THEN 'NEARLINE' ELSE 'OFFLINE' END
+                    WHERE i.series = ANY ($1::bigint[]) AND i.availability IN ('NEARLINE', 'OFFLINE')""",
+                    series, list(quick_stores),
+                )  # fmt: skip
+                await availability.settle(connection, series)
+
+        await self.database.run(unit, within_s=_WITHIN_S)
+
+    async def take_offline(self, held: Sequence[Held], to: Availability) -> list[str]:
         """Let instances be elsewhere only; the keys of their objects, which may go now.
 
         Those that have no copy, or were stored anew meanwhile, are left as they are.
@@ -248,15 +273,15 @@ class Copies:
 
         async def unit(connection: asyncpg.Connection) -> list[str]:
             async with connection.transaction():
-                await lock_series(connection, [one.sop_instance_uid for one in held])
+                await availability.lock_series(connection, [one.sop_instance_uid for one in held])
                 rows = await connection.fetch(
                     """UPDATE instances i SET availability = $3 FROM unnest($1::text[], $2::text[]) AS gone (uid, key)
                     WHERE i.sop_instance_uid = gone.uid AND i.object_key = gone.key AND EXISTS (SELECT FROM object_copies c
                         WHERE c.sop_instance_uid = i.sop_instance_uid AND c.object_digest = i.digest)
                     RETURNING i.object_key, i.series""",
-                    [one.sop_instance_uid for one in held], [one.key for one in held], availability,
+                    [one.sop_instance_uid for one in held], [one.key for one in held], to,
                 )  # fmt: skip
-                await raise_availability(connection, sorted({row[1] for row in rows}))
+                await availability.settle(connection, sorted({row[1] for row in rows}))
                 return [row[0] for row in rows]
 
         return await self.database.run(unit, within_s=_WITHIN_S)
@@ -271,7 +296,7 @@ class Copies:
 
         async def unit(connection: asyncpg.Connection) -> str | None:
             async with connection.transaction():
-                await lock_series(connection, [held.sop_instance_uid])
+                await availability.lock_series(connection, [held.sop_instance_uid])
                 row = await connection.fetchrow(
                     "SELECT object_key, availability, digest FROM instances WHERE sop_instance_uid = $1 FOR UPDATE",
                     held.sop_instance_uid,
@@ -286,7 +311,7 @@ class Copies:
                     WHERE sop_instance_uid = $1 RETURNING series""",
                     held.sop_instance_uid, stored.key, place.slot, place.batch, stored.data_offset,
                 )  # fmt: skip
-                await raise_availability(connection, [series])
+                await availability.settle(connection, [series])
                 return stored.key
 
         return await self.database.run(unit, urgent=True)
@@ -296,37 +321,6 @@ class Copies:
             await connection.execute(statement, *arguments)
 
         await self.database.run(unit)
-
-
-async def lock_series(connection: asyncpg.Connection, sop_instance_uids: Sequence[str]) -> None:
-    """In the order of ``index_batch.sql``: series, then instances, then studies."""
-    await connection.execute(
-        "SELECT FROM series WHERE id = ANY (SELECT DISTINCT series FROM instances WHERE sop_instance_uid = ANY ($1::text[])) "
-        "ORDER BY id FOR UPDATE",
-        list(sop_instance_uids),
-    )
-
-
-async def raise_availability(connection: asyncpg.Connection, series: Sequence[int]) -> None:
-    """Of series and their studies: that of the slowest instance."""
-    await connection.execute(
-        """UPDATE series e SET availability = d.slowest
-        FROM (SELECT series, (array_agg(availability ORDER BY availability_rank(availability) DESC))[1] AS slowest
-            FROM instances WHERE series = ANY ($1::bigint[]) GROUP BY series) d
-        WHERE e.id = d.series AND e.availability <> d.slowest""",
-        list(series),
-    )
-    await connection.execute(
-        "SELECT FROM studies WHERE id = ANY (SELECT study FROM series WHERE id = ANY ($1::bigint[])) ORDER BY id FOR UPDATE",
-        list(series),
-    )
-    await connection.execute(
-        """UPDATE studies s SET availability = d.slowest
-        FROM (SELECT study, (array_agg(availability ORDER BY availability_rank(availability) DESC))[1] AS slowest
-            FROM series WHERE study = ANY (SELECT study FROM series WHERE id = ANY ($1::bigint[])) GROUP BY study) d
-        WHERE s.id = d.study AND s.availability <> d.slowest""",
-        list(series),
-    )
 
 
 def _held(row: asyncpg.Record) -> Held:

@@ -13,13 +13,13 @@ from typing import Final
 import asyncpg
 from msgspec import Struct
 
+from pacs_actors.archive import availability
 from pacs_actors.archive.criteria import Conditions
 from pacs_actors.archive.key_values import storable
 from pacs_actors.archive.scope import EVERYTHING, StudyScope, scope_clause
 from pacs_actors.audit import events, trail
 from pacs_actors.audit.audit import OURSELVES, made
 from pacs_actors.database import Database
-from pacs_actors.lifecycle.copies import lock_series, raise_availability
 from pacs_actors.lifecycle.integrity_runs import Kind
 from pacs_actors.lifecycle.scrubbing import Damage
 from protocols.messages.audit import Details
@@ -123,14 +123,14 @@ class IntegrityBook:
             async with connection.transaction():
                 uid = storable(damage.sop_instance_uid)
                 if damage.indexed:
-                    await lock_series(connection, [uid])
+                    await availability.lock_series(connection, [uid])
                     series = await connection.fetchval(
                         """UPDATE instances SET availability = 'UNAVAILABLE'
                         WHERE sop_instance_uid = $1 AND object_key = $2 AND availability = 'ONLINE' RETURNING series""",
                         uid, damage.key,
                     )  # fmt: skip
                     if series is not None:
-                        await raise_availability(connection, [series])
+                        await availability.settle(connection, [series])
                 kind = damage.condition.value
                 row = await connection.fetchrow(
                     _FOUND, kind, damage.key, uid, damage.why[:500], found_by, damage.indexed
@@ -191,14 +191,14 @@ class IntegrityBook:
                 )  # fmt: skip
                 back = {row["uid"]: row["subject"] for row in rows if row["uid"]}
                 if back:
-                    await lock_series(connection, list(back))
+                    await availability.lock_series(connection, list(back))
                     series = await connection.fetch(
                         """UPDATE instances i SET availability = 'ONLINE' FROM unnest($1::text[], $2::text[]) AS b (uid, key)
                         WHERE i.sop_instance_uid = b.uid AND i.object_key = b.key AND i.availability = 'UNAVAILABLE'
                         RETURNING i.series""",
                         list(back), list(back.values()),
                     )  # fmt: skip
-                    await raise_availability(connection, sorted({row[0] for row in series}))
+                    await availability.settle(connection, sorted({row[0] for row in series}))
                 await connection.execute(_SETTLE, [row["id"] for row in rows], "gone")
                 return len(rows)
 
@@ -218,12 +218,12 @@ class IntegrityBook:
                 healed = {row[0]: row[1] for row in rows if row[1] is not None}
                 if healed:
                     uids = list(healed.values())
-                    await lock_series(connection, uids)
+                    await availability.lock_series(connection, uids)
                     series = await connection.fetch(
                         "SELECT DISTINCT series FROM instances WHERE sop_instance_uid = ANY ($1::text[])",
                         uids,
                     )
-                    await raise_availability(connection, sorted(row[0] for row in series))
+                    await availability.settle(connection, sorted(row[0] for row in series))
                 deleted = [row[0] for row in rows if row[1] is None]
                 for ids, how in ((list(healed), "healed"), (deleted, "deleted")):
                     await connection.execute(_SETTLE, ids, how)

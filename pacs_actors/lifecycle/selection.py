@@ -33,13 +33,14 @@ _SERIES: Final = (
 def condition(rule: Rule, now: datetime, conditions: Conditions) -> str:
     """now: by which ages are counted"""
     when, add = rule.when, conditions.parameter
-    at = add(now, "timestamptz")
 
     def before(column: str, days: int) -> str:
-        return f"{column} <= {at} - make_interval(days => {add(days, 'integer')})"
+        return f"{column} <= {add(now, 'timestamptz')} - make_interval(days => {add(days, 'integer')})"
 
     def study_date_before(days: int) -> str:
-        limit = f"to_char({at} - make_interval(days => {add(days, 'integer')}), 'YYYYMMDD')"
+        limit = (
+            f"to_char({add(now, 'timestamptz')} - make_interval(days => {add(days, 'integer')}), 'YYYYMMDD')"
+        )
         return f'dicom_date(s.study_date) <= ({limit} COLLATE "C")'
 
     parts = [_NOT_HELD, _NOT_UNDER_WAY, *_place(rule, conditions)]

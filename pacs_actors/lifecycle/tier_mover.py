@@ -66,7 +66,7 @@ class TierMover:
         at_once: int,
     ) -> None:
         self.store, self.carrier, self.copies, self.moves = store, carrier, copies, moves
-        self._tiers, self._at_once = tiers, at_once
+        self.tiers, self.at_once = tiers, at_once
         self._news = trio.Event()
         self.moved_objects = self.moved_bytes = self.failures = 0
 
@@ -79,7 +79,7 @@ class TierMover:
         while True:
             self._news = trio.Event()
             try:
-                move = await self.moves.take(list(self._tiers), _LEASE_S)
+                move = await self.moves.take(list(self.tiers), _LEASE_S)
                 if move is not None:
                     await self.serve(move)
                     continue
@@ -113,7 +113,7 @@ class TierMover:
 
     async def remove_forgotten(self) -> int:
         """Remove some of the copies that nothing refers to any more; how many."""
-        forgotten = await self.copies.removals(list(self._tiers), _SWEEP_AT_ONCE)
+        forgotten = await self.copies.removals(list(self.tiers), _SWEEP_AT_ONCE)
         removed = 0
         for name in {store for store, _ in forgotten}:
             keys = [key for store, key in forgotten if store == name]
@@ -159,6 +159,7 @@ class _Moving:
             async for page in self._pages():
                 await self._copy_out(page, to)
             await self.copies.complete(self.move.study_instance_uid, to)
+            await self._settle()
         self.done = self.done_bytes = 0
         if source == ONLINE:
             async for page in self._pages():
@@ -168,6 +169,11 @@ class _Moving:
             await self.copies.incomplete(self.move.study_instance_uid, source)
             async for page in self._pages():
                 await self._drop(page, source)
+            await self._settle()
+
+    async def _settle(self) -> None:
+        quick = [name for name, tier in self.mover.tiers.items() if tier == "nearline"]
+        await self.copies.settle_study(self.move.study_instance_uid, quick)
 
     async def _bring_in(self, held: Held) -> None:
         if not held.online or not await self.store.exists(held.key):
@@ -246,7 +252,7 @@ class _Moving:
 
     def _availability(self, held: Held) -> Availability:
         """Of what is let go from the online store: that of its quickest copy."""
-        tiers = {self.mover._tiers[name] for name in self._elsewhere(held, ONLINE)}
+        tiers = {self.mover.tiers[name] for name in self._elsewhere(held, ONLINE)}
         return AVAILABILITY["nearline" if "nearline" in tiers else "archive"]
 
     # -- pieces of it -----------------------------------------------------------------------------------------------------------
@@ -277,7 +283,7 @@ class _Moving:
                     failures.append(failure)
 
         async with trio.open_nursery() as nursery:
-            for _ in range(min(self.mover._at_once, len(page))):
+            for _ in range(min(self.mover.at_once, len(page))):
                 nursery.start_soon(take)
         if failures:
             raise failures[0]
