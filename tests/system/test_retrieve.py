@@ -403,8 +403,37 @@ def test_a_requester_that_aborts_ends_the_move_and_nothing_crashes(node: Server,
         assert gone.wait(30)
         peers.wait_until(lambda: not running.active_associations, "the association to the destination to end")
     assert len(inbox.received) <= 3, "nobody goes on sending"
+    peers.wait_until(lambda: broken_off(node, "move", study[0].study), "the audit of what has left")
     assert not crashed()
     assert node.logged("association_aborted")[aborts]["calling"] == "LEAVER"
+
+
+def test_what_a_requester_got_before_it_left_is_in_the_audit(node: Server) -> None:
+    study = stored_study(node, 12)
+
+    def meet(uid: str) -> int:
+        if uid == study[2].uid:
+            association.abort()
+        return SUCCESS
+
+    inbox = Inbox(meet)
+    contexts = [(str(peers.GET["study"]), peers.EXPLICIT), *{one.context for one in study}]
+    classes = [one.sop_class for one in study[:1]]
+    with peers.opened(node, contexts, scp=classes, handlers=inbox.handlers) as association:
+        request, number = peers.retrieval(association, "STUDY", {"StudyInstanceUID": study[0].study})
+        association.dimse.send_msg(request, number)
+        peers.wait_until(lambda: broken_off(node, "retrieve", study[0].study), "the audit of what has left")
+    ((outcome, completed, remaining),) = broken_off(node, "retrieve", study[0].study)
+    assert outcome == "warning" and 1 <= int(completed) <= 3 and int(completed) + int(remaining) == 12
+
+
+def broken_off(node: Server, event: str, study: str) -> list[list[str]]:
+    """(outcome, completed, remaining) of what the audit has of a retrieval that nobody finished."""
+    rows = node.sql(
+        "SELECT outcome, details ->> 'completed', details ->> 'remaining' FROM audit_events"
+        f" WHERE event = '{event}' AND uids = ARRAY['{study}'] AND details ->> 'why' = 'broken off'"
+    )
+    return [row.split("|") for row in rows]
 
 
 @pytest.mark.parametrize("how", ["abort", "close"])

@@ -7,7 +7,8 @@ sub-operations.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 
 import trio
 
@@ -99,18 +100,35 @@ class Retrieval:
                 await self._respond(PENDING)
 
     async def finish(self) -> None:
-        """The final response, with the list of what failed."""
+        """The final response, with the list of what failed. The audit first: nobody has it all without a trace."""
         counts = self.counts
         status = CANCELLED if self.cancelled and counts.remaining else counts.final_status()
-        await self._respond(status)
         outcome = "success" if not counts.failed else "warning" if counts.completed else "failure"
+        await self._tell(outcome, status=f"{status:04X}")
+        await self._respond(status)
+
+    @asynccontextmanager
+    async def told(self) -> AsyncIterator[None]:
+        """What has left by then is in the audit if it ends before it is finished."""
+        try:
+            yield
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                done = self.counts.completed + self.counts.warning
+                await self._tell(
+                    "warning" if done else "failure", why="broken off", remaining=self.counts.remaining
+                )
+            raise
+
+    async def _tell(self, outcome: str, **more: str | int) -> None:
+        counts = self.counts
         how = "retrieve" if self.incoming.command.command_field == CommandField.C_GET_RQ else "move"
         studies = tuple(sorted({one.study_instance_uid for one in self.located}))[:50]
         details: dict[str, str | int] = {
             "completed": counts.completed,
             "failed": counts.failed,
             "warning": counts.warning,
-            "status": f"{status:04X}",
+            **more,
         }
         if self.incoming.command.move_destination:
             details["destination"] = self.incoming.command.move_destination
@@ -141,7 +159,7 @@ async def serve_get(association: Association, incoming: Incoming) -> None:
         answered_message_id=incoming.command.message_id,
         takes=association.takes_response,
     )
-    async with outlet:
+    async with retrieval.told(), outlet:
         await retrieval.run(outlet)
     await retrieval.finish()
 
@@ -162,14 +180,15 @@ async def serve_move(association: Association, incoming: Incoming) -> None:
         await association.respond(incoming, MOVE_DESTINATION_UNKNOWN, comment=why)
         return
     retrieval = Retrieval(association, incoming, located)
-    async with trio.open_nursery() as nursery:
-        for task in (_watch_for_cancel, Retrieval.tell_now_and_then):
-            nursery.start_soon(_beside, task, retrieval, nursery.cancel_scope)
-        if located:
-            await _move(retrieval, destination)
-        nursery.cancel_scope.cancel()
-    if retrieval.ended is not None:
-        raise retrieval.ended
+    async with retrieval.told():
+        async with trio.open_nursery() as nursery:
+            for task in (_watch_for_cancel, Retrieval.tell_now_and_then):
+                nursery.start_soon(_beside, task, retrieval, nursery.cancel_scope)
+            if located:
+                await _move(retrieval, destination)
+            nursery.cancel_scope.cancel()
+        if retrieval.ended is not None:
+            raise retrieval.ended
     await retrieval.finish()
 
 
