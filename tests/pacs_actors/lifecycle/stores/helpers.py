@@ -6,6 +6,7 @@ import os
 import random
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from pacs_actors.lifecycle.stores.copy_keys import object_key
 from pacs_actors.lifecycle.stores.interface import ByteStream, StoredCopy, TierStore
 
 
+@lru_cache(maxsize=8)
 def some_bytes(size: int, seed: int = 0) -> bytes:
     return random.Random(f"{seed} {size}").randbytes(size)
 

@@ -38,8 +38,9 @@ async def test_what_is_put_from_a_file_comes_back(store: TierStore, tmp_path: Pa
     assert await store.confirm(copy) and await store.verify(copy)
 
 
-@pytest.mark.parametrize("size", [0, SMALL, LARGE])
-@pytest.mark.parametrize("step", [70_000, 6 * 1024**2])
+@pytest.mark.parametrize(
+    ("size", "step"), [(0, 70_000), (SMALL, 70_000), (SMALL, 6 * 1024**2), (LARGE, 6 * 1024**2)]
+)
 async def test_what_is_put_from_a_stream_comes_back(store: TierStore, size: int, step: int) -> None:
     content = some_bytes(size)
     copy = await store.put(key_of(content), stream(content, step))
@@ -103,8 +104,7 @@ async def test_the_same_again_succeeds(store: TierStore, tmp_path: Path, size: i
     assert await store.verify(first)
 
 
-@pytest.mark.parametrize("size", [SMALL, LARGE])
-@pytest.mark.parametrize("longer", [0, 1])
+@pytest.mark.parametrize(("size", "longer"), [(SMALL, 0), (SMALL, 1), (LARGE, 0)])
 async def test_other_bytes_under_the_same_key_are_refused_and_the_first_stay(
     store: TierStore, size: int, longer: int
 ) -> None:

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from config.stores import LifecycleStoreSettings
 from pacs_actors.lifecycle.stores.errors import CopyMissing, StoreDenied, StoreError, StoreUnavailable
+from pacs_actors.lifecycle.stores.interface import ByteStream
 from pacs_actors.lifecycle.stores.s3 import S3Store
 from tests.pacs_actors.lifecycle.stores.helpers import (
     all_keys,
@@ -78,11 +80,26 @@ class Plain:
         return len(found.get("Uploads", []))
 
 
-@pytest.mark.parametrize("fault", ["500", "503", "refuse", "unanswered", "cut", "damaged request"])
-@pytest.mark.parametrize(("size", "pattern"), [(SMALL, PUT), (SMALL, HEAD), (LARGE, PART), (LARGE, COMPLETE)])
+def with_sizes(*faults: Fault) -> list[Any]:
+    """Every fault with both sizes; what is large and not peculiar to it is for the long campaigns."""
+    often = {(SMALL, fault) for fault in faults} | {(LARGE, "unanswered"), (LARGE, "cut")}
+    marks = {True: (), False: (pytest.mark.slow,)}
+    return [
+        pytest.param(fault, size, marks=marks[(size, fault) in often])
+        for fault in faults
+        for size in (SMALL, LARGE)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fault", "size"), with_sizes("500", "503", "refuse", "unanswered", "cut", "damaged request")
+)
+@pytest.mark.parametrize("first", [True, False])
 async def test_a_put_survives_what_passes(
-    store: S3Store, proxy: Misbehaving, plain: Plain, fault: Fault, size: int, pattern: str
+    store: S3Store, proxy: Misbehaving, plain: Plain, fault: Fault, size: int, first: bool
 ) -> None:
+    """Its first kind of request, or its last one."""
+    pattern = (PUT if first else HEAD) if size == SMALL else (PART if first else COMPLETE)
     if (fault == "damaged request" and pattern in (HEAD, COMPLETE)) or (
         fault == "cut" and pattern != COMPLETE
     ):
@@ -94,8 +111,7 @@ async def test_a_put_survives_what_passes(
     assert plain.sizes() == [size] and plain.uploads() == 0
 
 
-@pytest.mark.parametrize("fault", ["500", "503", "refuse", "unanswered", "cut"])
-@pytest.mark.parametrize("size", [SMALL, LARGE])
+@pytest.mark.parametrize(("fault", "size"), with_sizes("500", "503", "refuse", "unanswered", "cut"))
 async def test_a_read_survives_what_passes(
     store: S3Store, proxy: Misbehaving, fault: Fault, size: int
 ) -> None:
@@ -273,6 +289,7 @@ async def test_more_keys_than_a_page_are_listed(store: S3Store, monkeypatch: pyt
     assert [key for page in pages for key in page] == sorted(copy.key for copy in copies)
 
 
+@pytest.mark.slow
 async def test_a_killed_server_comes_back_and_has_what_it_acknowledged(tmp_path: Path) -> None:
     with running(tmp_path) as server:
         async with S3Store("cold", server.settings(attempts=2, part_bytes=5 * 1024**2)) as store:
@@ -284,3 +301,36 @@ async def test_a_killed_server_comes_back_and_has_what_it_acknowledged(tmp_path:
             for copy in kept:
                 assert await store.verify(copy)
             assert await store.verify(await put(store, b"x"))
+
+
+async def test_a_source_is_read_no_faster_than_parts_are_taken(store: S3Store, proxy: Misbehaving) -> None:
+    """Memory is bounded by connections times part size, however large the copy."""
+    piece, given = bytes(1024**2), 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal given
+        for _ in range(10_000):
+            given += len(piece)
+            yield piece
+
+    proxy.always("hang", PART)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(store.put, key_of(b"large"), ByteStream(endless(), 10_000 * 1024**2))
+        with trio.fail_after(60):
+            while proxy.asked(PART) < store.settings.connections:
+                await trio.sleep(0.01)
+        await trio.testing.wait_all_tasks_blocked(0.1)
+        assert given <= (store.settings.connections + 1) * store.settings.part_bytes
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_reader_that_is_slow_has_two_windows_and_no_more(store: S3Store, proxy: Misbehaving) -> None:
+    copy = await put(store, some_bytes(3 * LARGE))
+    before = proxy.asked(GET)
+    async with store.get(copy.key) as pieces:
+        await anext(aiter(pieces))
+        with trio.fail_after(60):
+            while proxy.asked(GET) < before + 2:
+                await trio.sleep(0.01)
+        await trio.testing.wait_all_tasks_blocked(0.1)
+        assert proxy.asked(GET) == before + 2
