@@ -104,7 +104,7 @@ class LocalObjectStore:
         except BaseException:
             await self.threads.__aexit__(None, None, None)
             raise
-        self._tools = Tools(writer, self.threads, self._buffers)
+        self._tools = Tools(writer, self.threads, self._buffers, self._names)
         self._mover = Mover(self.root, writer, self._names)
         self._packer = Packer(writer)
         self._packing = GroupThread(self._packer.commit, MOST_AT_ONCE, f"packer-{self.slot}")
@@ -131,17 +131,19 @@ class LocalObjectStore:
         if self._space.free_bytes < BUFFER_BYTES:
             raise OutOfResources("no space left for images")
         meta = file_meta(sop_class_uid, sop_instance_uid, transfer_syntax_uid)
-        name = self._names.next(sop_instance_uid) + ".dcm"
-        return LocalStaging(self._tools, await self._buffers.acquire(), name, meta, source)
+        return LocalStaging(self._tools, await self._buffers.acquire(), sop_instance_uid, meta, source)
 
     async def commit(self, staging: Staging, check: Check[T]) -> Committed[T]:
         if not isinstance(staging, LocalStaging):
             raise Misuse("an object staged by another store")
-        with staging.committing():
+        staging.begin_commit()
+        try:
             await staging.resume()
             if self._packs and staging.fits_buffer:
                 return await self._packing.run(Packing(staging, check))
             return await self.threads.run(staging.finish, check)
+        finally:
+            staging.end_commit()
 
     def open(self, key: str) -> ObjectFile:
         return reading.open_object(self.root, key)

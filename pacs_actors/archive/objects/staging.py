@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from threading import Lock
 from time import time_ns
 from types import TracebackType
@@ -15,6 +13,7 @@ from pacs_actors.archive.objects.buffers import BLOCK_BYTES, Buffer, BufferPool
 from pacs_actors.archive.objects.filesystem import closed
 from pacs_actors.archive.objects.heads import HEAD_BYTES, check_head
 from pacs_actors.archive.objects.interface import Check, Committed
+from pacs_actors.archive.objects.keys import Names
 from pacs_actors.archive.objects.writing import DurableWriter
 from pacs_actors.threads import NativePool
 from protocols.dataset.part10 import PREAMBLE_BYTES, ObjectRecord, preamble
@@ -66,8 +65,8 @@ class Tools:
     large_heads:  held by the one that looks at an unusually long header
     """
 
-    def __init__(self, writer: DurableWriter, threads: NativePool, buffers: BufferPool) -> None:
-        self.writer, self.threads, self.buffers = writer, threads, buffers
+    def __init__(self, writer: DurableWriter, threads: NativePool, buffers: BufferPool, names: Names) -> None:
+        self.writer, self.threads, self.buffers, self.names = writer, threads, buffers, names
         self.large_heads = Lock()
 
 
@@ -76,11 +75,12 @@ class LocalStaging:
     ``finish``.
     """
 
-    def __init__(self, tools: Tools, buffer: Buffer, name: str, meta: bytes, source: str) -> None:
-        """name: of the file; meta: file meta information, which goes behind the preamble."""
+    def __init__(self, tools: Tools, buffer: Buffer, sop_instance_uid: str, meta: bytes, source: str) -> None:
+        """meta: file meta information, which goes behind the preamble."""
         self._tools = tools
         self._buffer: Buffer | None = buffer
-        self._name, self._source = name, source
+        self._sop_instance_uid, self._source = sop_instance_uid, source
+        self._name = ""
         self._data_offset = PREAMBLE_BYTES + len(meta)
         self._fd = -1
         self._written_bytes = 0
@@ -127,15 +127,13 @@ class LocalStaging:
             self.position += taken
             rest = rest[taken:]
 
-    @contextmanager
-    def committing(self) -> Iterator[None]:
-        """Around the commit: who staged the object may give up meanwhile, but the thread still reads the buffer."""
+    def begin_commit(self) -> None:
+        """Who staged the object may give up from now on, but a thread still reads the buffer, until ``end_commit``."""
         self._committing = True
-        try:
-            yield
-        finally:
-            self._committing = False
-            self.discard()
+
+    def end_commit(self) -> None:
+        self._committing = False
+        self.discard()
 
     def discard(self) -> None:
         if self._ended or self._committing:
@@ -188,7 +186,7 @@ class LocalStaging:
         """The file of an object that never left its buffer."""
         prepared = self.prepare(check)
         self.view[:PREAMBLE_BYTES] = preamble(prepared.record)
-        self._fd = self._tools.writer.create(self._name)
+        self._create()
         self._write_end(prepared.size_bytes)
         return prepared
 
@@ -204,6 +202,10 @@ class LocalStaging:
         self.view[:PREAMBLE_BYTES] = preamble(record)
         self._tools.writer.write(self._fd, self.view, BLOCK_BYTES, 0)
         return Prepared(self.view, record, checked)
+
+    def _create(self) -> None:
+        self._name = self._tools.names.next(self._sop_instance_uid) + ".dcm"
+        self._fd = self._tools.writer.create(self._name)
 
     def _write_end(self, size_bytes: int) -> None:
         if self.position and self._tools.writer.write(
@@ -224,7 +226,7 @@ class LocalStaging:
         full = self.position - self.position % BLOCK_BYTES
         with writer.refusing("spill"):
             if self._fd < 0:
-                self._fd = writer.create(self._name)
+                self._create()
             writer.write(self._fd, view, full, self._written_bytes)
         self._hash.update(view[0 if self._written_bytes else PREAMBLE_BYTES : full])
         if len(self._head) < HEAD_BYTES:
