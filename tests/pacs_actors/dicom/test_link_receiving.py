@@ -40,6 +40,7 @@ from tests.pacs_actors.dicom.wires import (
     pdv,
     store_request,
 )
+from tests.stored_objects import StoredObject
 
 NO_LIMIT = 1 << 40
 DATA = bytes(range(256)) * 20000
@@ -143,8 +144,8 @@ async def test_data_set_lands_in_its_object_byte_for_byte(
                         got = await link.receive_data_set(incoming.context_id, staging, limit_bytes=NO_LIMIT)
                         assert got == length
                         stored = (await store.commit(staging, _nothing)).stored
-                    path = next((tmp_path / "objects").rglob("*.dcm"))
-                    assert path.read_bytes()[stored.data_offset :] == data
+                    raw = StoredObject(tmp_path, stored.key).read_bytes()
+                    assert raw[stored.data_offset :] == data
                     await store.remove(stored.key)
                     assert (await link.receive_message()).command.message_id == 99
 
@@ -165,7 +166,7 @@ async def test_object_whose_end_meets_the_buffers_end(tmp_path: Path) -> None:
                         await link.receive_data_set(incoming.context_id, staging, limit_bytes=NO_LIMIT)
                         assert (await link.receive_message()).command.message_id == 99
                     stored = (await store.commit(staging, _nothing)).stored
-                assert next((tmp_path / "objects").rglob("*.dcm")).read_bytes()[stored.data_offset :] == data
+                assert StoredObject(tmp_path, stored.key).read_bytes()[stored.data_offset :] == data
                 await store.remove(stored.key)
 
 
