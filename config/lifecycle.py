@@ -34,6 +34,14 @@ class LifecycleSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only
             description="Most that recalled studies may take of the online store; the longest unused leave first. 0: no limit.",
         ),
     ] = 0
+    prefetch_priors: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=100,
+            description="When a study arrives, recall so many of the patient's newest studies of the same modality. 0: none.",
+        ),
+    ] = 3
     most_clock_jump_days: Annotated[
         float,
         Meta(

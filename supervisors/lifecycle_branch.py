@@ -20,6 +20,7 @@ from pacs_actors.lifecycle.lifecycle_scheduler import LifecycleScheduler
 from pacs_actors.lifecycle.moves import Moves
 from pacs_actors.lifecycle.policies import Tier
 from pacs_actors.lifecycle.policy_book import PolicyBook
+from pacs_actors.lifecycle.prefetcher import Prefetcher
 from pacs_actors.lifecycle.recaller import Recaller
 from pacs_actors.lifecycle.storage_figures import StorageFigures
 from pacs_actors.lifecycle.stores.interface import TierStore
@@ -74,6 +75,9 @@ class LifecycleBranch:
             )
             for _ in range(settings.movers)
         ]
+        self._prefetcher = (
+            Prefetcher(database, priors=settings.prefetch_priors) if settings.prefetch_priors else None
+        )
         self.scheduler = LifecycleScheduler(
             database, deletions, self.tiers, free_percent=self.free_percent, look=self.look, deleted=deleted,
             undo_s=undo_s, every_s=settings.every_s, cache_bytes=settings.cache_bytes,
@@ -99,6 +103,8 @@ class LifecycleBranch:
             found += [Child(f"tier mover {n}", mover.run) for n, mover in enumerate(self.movers)]
         if self._slot == 0:
             found.append(Child("lifecycle scheduler", self.scheduler.run))
+            if self.tiers and self._prefetcher is not None:
+                found.append(Child("prefetcher", self._prefetcher.run))
         return found
 
     def look(self) -> None:

@@ -15,7 +15,7 @@
     ├── deletion keeper
     ├── recaller
     ├── tier movers        if there are tier stores
-    ├── lifecycle scheduler in the first worker
+    ├── lifecycle scheduler, prefetcher: in the first worker
     ├── scrubber
     └── reconciler
 

@@ -114,6 +114,12 @@ CREATE UNIQUE INDEX tier_moves_once ON tier_moves (study_instance_uid, from_stor
 CREATE INDEX tier_moves_due ON tier_moves (priority, due_at) WHERE state IN ('waiting', 'running');
 CREATE INDEX tier_moves_ended ON tier_moves (ended_at) WHERE ended_at IS NOT NULL;
 
+-- The newest study whose patient's priors have been looked for.
+CREATE TABLE prefetched (
+    one                     boolean PRIMARY KEY DEFAULT true CHECK (one),
+    last_study              bigint NOT NULL
+);
+
 -- Who may change settings may say where studies are kept.
 UPDATE roles SET actions = array_append(actions, 'storage.write')
 WHERE actions @> '{settings.write}' AND NOT actions @> '{storage.write}';

@@ -226,4 +226,4 @@ async def _waiting(connection: asyncpg.Connection) -> Waiting:
         _MOST_RECENT,
     )
     waiting = {row[0]: row[1] for row in commitments}
-    return Waiting(waiting, deletions, quarantined, damaged, *backups, objects)
+    return Waiting(waiting, deletions, quarantined, damaged, backups[0], backups[1], objects)

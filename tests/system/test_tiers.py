@@ -299,3 +299,12 @@ def test_figures_tell_where_everything_is(clinic: Server) -> None:
     }  # fmt: skip
     assert storage["figures"]["free_bytes"] > 0
     assert sum(month["studies"] for month in storage["figures"]["months"]) >= 1
+
+
+def test_priors_are_on_their_way_when_the_next_study_of_a_patient_arrives(clinic: Server) -> None:
+    prior, unlike = stored(clinic, PatientID="PRIORS"), stored(clinic, PatientID="PRIORS", Modality="MR")
+    moved(clinic, prior, "online", FAR)
+    moved(clinic, unlike, "online", FAR)
+    stored(clinic, PatientID="PRIORS")
+    peers.wait_until(lambda: place(clinic, prior)[0] == "ONLINE", "the prior is there to compare with")
+    assert place(clinic, unlike)[0] == "OFFLINE"
