@@ -353,7 +353,7 @@ def test_hostile_files_hurt_nobody(node: Server, image: Instance) -> None:
 
 
 def test_a_killed_pixel_process_costs_one_picture(node: Server, image: Instance) -> None:
-    fetch(node, path_of(image, "/rendered"))
+    fetch(node, path_of(image, "/rendered?quality=6"))
     for pid in pixel_processes(node):
         os.kill(pid, signal.SIGKILL)
     deadline = time.monotonic() + WITHIN_S
@@ -361,9 +361,18 @@ def test_a_killed_pixel_process_costs_one_picture(node: Server, image: Instance)
         assert time.monotonic() < deadline
 
 
+def test_the_killed_template_of_pixel_processes_is_replaced(node: Server, image: Instance) -> None:
+    fetch(node, path_of(image, "/rendered?quality=4"))
+    for pid in {parent_of(pid) for pid in pixel_processes(node)}:
+        os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + WITHIN_S
+    while fetch(node, path_of(image, "/rendered?quality=5")).status != 200:
+        assert time.monotonic() < deadline
+
+
 def test_nobody_waits_for_a_picture_whose_client_has_left(node: Server, image: Instance) -> None:
     """A process that stands still is given up at once then, not at the end of the rendering's deadline."""
-    fetch(node, path_of(image, "/rendered"))
+    fetch(node, path_of(image, "/rendered?quality=2"))
     stopped = pixel_processes(node)
     for pid in stopped:
         os.kill(pid, signal.SIGSTOP)
@@ -387,16 +396,23 @@ def is_gone(pid: int) -> bool:
 
 
 def pixel_processes(server: Server) -> list[int]:
-    found = []
-    for pid in server.pids():
-        try:
-            command = Path(f"/proc/{pid}/cmdline").read_bytes()
-        except OSError:
-            continue
-        if b"pacs_actors.pixels" in command:
-            found.append(pid)
+    """Those that have jobs: they are forked from templates."""
+    templates = [pid for pid in server.pids() if is_of_pixels(pid)]
+    found = [pid for pid in templates if parent_of(pid) in templates]
     assert found
     return found
+
+
+def is_of_pixels(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return b"pacs_actors.pixels" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False
+
+
+def parent_of(pid: int) -> int:
+    with contextlib.suppress(OSError):
+        return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+    return 0
 
 
 def test_no_name_of_a_patient_is_logged(node: Server, image: Instance) -> None:
