@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from pydicom.filereader import _read_file_meta_info, read_preamble
 from pydicom.uid import generate_uid
 
 from tests.stored_objects import StoredObject
@@ -397,8 +398,8 @@ def as_sent(path: Path) -> Instance:
     offset, syntax = 0, peers.EXPLICIT
     try:
         with path.open("rb") as file:
-            peers.read_preamble(file, force=False)
-            meta = peers._read_file_meta_info(file)
+            read_preamble(file, force=False)
+            meta = _read_file_meta_info(file)
             offset, syntax = file.tell(), str(meta.get("TransferSyntaxUID", peers.EXPLICIT))
     except Exception:  # then the file as it is
         meta = {}

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 from pydicom import dcmread
-from pydicom.uid import generate_uid
+from pydicom.data import get_testdata_file
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import UID, generate_uid
 
 from tests.system import peers
 from tests.system.peers import GET, MOVE, Inbox, Instance
@@ -493,9 +495,9 @@ def test_a_peer_that_takes_only_implicit_gets_the_image_in_it(
         told = peers.move(node, "STUDY", {"StudyInstanceUID": instance.study})
     syntax, data = inbox.received[instance.uid]
     assert (told.final.NumberOfFailedSuboperations, syntax) == (0, peers.IMPLICIT)
-    sent, original = peers.decode(data, syntax), dcmread(str(peers.get_testdata_file(name, download=False)))
-    sent.file_meta = peers.FileMetaDataset()
-    sent.file_meta.TransferSyntaxUID = peers.UID(peers.IMPLICIT)
+    sent, original = peers.decode(data, syntax), dcmread(str(get_testdata_file(name, download=False)))
+    sent.file_meta = FileMetaDataset()
+    sent.file_meta.TransferSyntaxUID = UID(peers.IMPLICIT)
     assert (sent.pixel_array == original.pixel_array).all()
     assert (sent.SOPInstanceUID, sent.PatientName) == (instance.uid, original.PatientName)
 

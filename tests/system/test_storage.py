@@ -6,10 +6,13 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import pytest
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
 from pydicom.data import get_charset_files
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
 from pydicom.sequence import Sequence as Items
 from pydicom.uid import generate_uid
 
@@ -116,9 +119,9 @@ def encoded_for(syntax: str) -> Instance:
     elif syntax == peers.IMPLICIT:
         data = peers.encode(peers.decode(header), peers.IMPLICIT)
     elif syntax == BIG_ENDIAN:
-        stream = peers.DicomBytesIO()
+        stream = DicomBytesIO()
         stream.is_little_endian, stream.is_implicit_VR = False, False
-        peers.write_dataset(stream, peers.decode(header))
+        write_dataset(stream, peers.decode(header))
         data = stream.getvalue()
     elif syntax == peers.EXPLICIT:
         data = header
@@ -255,18 +258,18 @@ def test_charset_files_of_pydicom_are_shown_as_pydicom_reads_them(
     node: Server, sent: dict[str, Instance]
 ) -> None:
     looked = 0
-    for path in map(peers.Path, get_charset_files()):
+    for path in map(Path, get_charset_files()):
         instance = peers.from_file(path)
         if instance is None or sent.get(instance.uid) != instance:
             continue  # several of them share a UID: the first was kept
-        expected = peers.dcmread(path)
+        expected = dcmread(path)
         keys = {"StudyInstanceUID": instance.study, "PatientName": "", "PatientID": str(expected.PatientID)}
         assert str(expected.PatientName) in peers.find(node, "STUDY", keys).values("PatientName"), path.name
         looked += 1
     assert looked
 
 
-def test_dcmtk_stores_a_folder(node: Server, tmp_path: peers.Path) -> None:
+def test_dcmtk_stores_a_folder(node: Server, tmp_path: Path) -> None:
     study = generate_uid()
     for n in range(5):
         peers.write_part10(tmp_path / f"{n}.dcm", peers.make(StudyInstanceUID=study, InstanceNumber=n))
