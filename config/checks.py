@@ -57,6 +57,8 @@ def warnings(settings: Settings) -> Iterator[str]:
     behind_tls = settings.web.tls_certificate or (settings.web.public_root or "").startswith("https://")
     if settings.web.host and not _is_loopback(settings.web.host) and not behind_tls:
         yield "web.host: passwords and images cross the network in the clear; set web.tls_certificate, or a proxy"
+    if settings.backup.key_file is not None and not Path(settings.backup.key_file).is_file():
+        yield f"backup.key_file: no such file: {settings.backup.key_file}; every backup will fail"
 
 
 def _tls(settings: Settings) -> Iterator[str]:

@@ -15,7 +15,7 @@ EXAMPLES = {
     "tls.port", "tls.certificate", "tls.key", "tls.client_ca", "database.url", "database.owner_url", "audit.source_id",
     "audit.syslog_host", "audit.syslog_ca", "audit.syslog_certificate", "audit.syslog_key", "web.public_root",
     "web.tls_certificate", "web.tls_key",
-    "people.oidc_issuer", "people.oidc_client_id", "people.oidc_client_secret", "people.oidc_ca",
+    "people.oidc_issuer", "people.oidc_client_id", "people.oidc_client_secret", "people.oidc_ca", "backup.to", "backup.key_file",
 }  # fmt: skip
 
 
