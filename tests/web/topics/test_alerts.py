@@ -9,6 +9,7 @@ from typing import Any, cast
 import msgspec
 import pytest
 
+from config.backup import BackupSettings
 from config.settings import AuditSettings, Settings
 from pacs_actors.archive.figures import Waiting
 from protocols.messages.live import Severity
@@ -96,6 +97,17 @@ def test_no_worker_at_all_and_what_the_database_says() -> None:
     assert raised(node(), Waiting({}, 0, 3, None)) == {"quarantine": Severity.WARNING}
     assert raised(node(), Waiting({}, 0, 0, NOW - timedelta(days=1))) == {"audit_damaged": Severity.CRITICAL}
     assert raised(node(), Waiting({}, 0, 0, NOW - timedelta(days=31))) == {}
+
+
+def test_a_backup_that_failed_or_is_late_is_told() -> None:
+    scheduled = Settings(backup=BackupSettings(to="somewhere", incremental_every_h=24))
+    failed = Waiting({}, 0, 0, None, "the disk is gone", NOW)
+    assert raised(node(), failed) == {"backup": Severity.CRITICAL}
+    for hours, expected in ((40, {}), (50, {"backup_late": Severity.WARNING})):
+        waiting = Waiting({}, 0, 0, None, "", NOW - timedelta(hours=hours))
+        assert raised(node(), waiting, scheduled) == expected
+        assert raised(node(), waiting) == {}, "nobody wants any"
+    assert raised(node(), CALM, scheduled) == {}, "the first one is being made"
 
 
 def test_a_syslog_receiver_that_is_away_is_told_only_if_there_is_to_be_one() -> None:
