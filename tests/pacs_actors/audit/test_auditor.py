@@ -205,6 +205,7 @@ WANTED: dict[str, tuple[tuple[object, ...], str, str]] = {
     "user_changed": ((ANNA, "bert", "created"), "user_changed", "success"),
     "permission_changed": ((ANNA, "viewer", "study.delete added"), "permission_changed", "success"),
     "settings_changed": ((ANNA, "web.hosts"), "settings_changed", "success"),
+    "storage_asked": ((ANNA, "hold", "1.2"), "storage_asked", "success"),
     "node_changed": ((ANNA, "CT2", "added"), "node_changed", "success"),
     "audit_read": ((ANNA, "search"), "audit_read", "success"),
     "audit_damaged": (("row 5",), "audit_damaged", "failure"),
