@@ -737,13 +737,14 @@ def test_a_hundred_who_leave_in_the_middle_cost_nothing(archive: Archive) -> Non
         for each in sockets:
             each.close()
 
-    leave(100)
-    wait(lambda: open_objects(pids) == 0, "all objects closed")
-    before = resident_bytes(pids)
-    for _ in range(3):
+    grown = []
+    for _ in range(5):
+        before = resident_bytes(pids)
         leave(100)
-    wait(lambda: open_objects(pids) == 0, "all objects closed again")
-    assert resident_bytes(pids) - before < 48 * 1024 * 1024
+        wait(lambda: open_objects(pids) == 0, "all objects closed")
+        grown.append(resident_bytes(pids) - before)
+    # What is leaked is leaked each time; what a young worker takes it takes once.
+    assert sorted(grown)[2] < 16 * 1024 * 1024, grown
     assert not server.logged("request_crashed")
     assert not server.logged("http_connection_crashed")
     with archive.client() as client:
@@ -755,7 +756,9 @@ def open_objects(pids: list[int]) -> int:
     for pid in pids:
         for entry in Path(f"/proc/{pid}/fd").iterdir():
             try:
-                count += str(entry.readlink()).endswith(".dcm")
+                if str(entry.readlink()).endswith((".dcm", "/segment")):
+                    flags = Path(f"/proc/{pid}/fdinfo/{entry.name}").read_text().split("flags:")[1].split()[0]
+                    count += int(flags, 8) & os.O_ACCMODE == os.O_RDONLY  # not the segment that is written
             except FileNotFoundError:
                 continue
     return count

@@ -172,8 +172,8 @@ class Mover:
                 self._delete_if_empty(self._root / path, fd)
 
     def _delete_if_empty(self, path: Path, fd: int) -> None:
-        """Unless a worker still appends to it: that holds a lock as long as it may."""
-        if next(written(fd), None) is not None:
+        """Unless a worker still appends to it: that holds a lock as long as it may, from before there is a byte in it."""
+        if not os.fstat(fd).st_size or next(written(fd), None) is not None:
             return
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -74,6 +74,23 @@ def written(fd: int) -> Iterator[Extent]:
         at = end
 
 
+def remains(fd: int) -> Iterator[Extent]:
+    """The stretches that hold something, but no object: torn by a crash, or objects whose record is damaged. raises: OSError"""
+    for data in written(fd):
+        at, start = data.start, -1
+        while at < data.end:
+            record = record_at(fd, at // BLOCK_BYTES)
+            scrap = record is None and not is_blank(fd, at // BLOCK_BYTES)
+            if scrap and start < 0:
+                start = at
+            if not scrap and start >= 0:
+                yield Extent(start, at - start)
+                start = -1
+            at += BLOCK_BYTES if record is None else blocks_of(record.size_bytes)
+        if start >= 0:
+            yield Extent(start, data.end - start)
+
+
 def is_blank(fd: int, block: int) -> bool:
     """Whether nothing is written there, so that no object can have been damaged. raises: OSError"""
     return not any(os.pread(fd, BLOCK_BYTES, block * BLOCK_BYTES))
