@@ -39,14 +39,17 @@ class _Lz4:
         self._begun = False
 
     def compress(self, data: bytes, /) -> bytes:
-        packed: bytes = b"" if self._begun else self._compressor.begin()
-        self._begun = True
-        packed += self._compressor.compress(data)
+        packed: bytes = self._begin() + self._compressor.compress(data)
         return packed
 
     def flush(self) -> bytes:
-        packed: bytes = self._compressor.flush()
+        packed: bytes = self._begin() + self._compressor.flush()
         return packed
+
+    def _begin(self) -> bytes:
+        begun, self._begun = self._begun, True
+        head: bytes = b"" if begun else self._compressor.begin()
+        return head
 
 
 _PACKERS: Final[dict[Form, Callable[[], _Packer]]] = {
