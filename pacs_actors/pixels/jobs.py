@@ -28,7 +28,7 @@ from pacs_actors.pixels.notices import MAX_MESSAGE_BYTES
 from pacs_actors.rendering.messages import CannotRender, Rendered, RenderJob
 from pacs_actors.rendering.render import render
 
-_MOST_DESCRIPTORS: Final = 3
+_MOST_DESCRIPTORS: Final = 4
 _TOO_MUCH_MEMORY: Final = "it takes more memory than a conversion may have"
 # Decoders leak, and their arenas grow.
 _MOST_JOBS: Final = 1000
@@ -84,10 +84,12 @@ def serve(link: socket.socket, *, memory_bytes: int, idle_s: float) -> None:
 def _answer(
     job: Job | RenderJob, descriptors: list[int], memory_bytes: int
 ) -> Converted | Rendered | Refused:
-    # A job brings the object, the file for the result, and one for what has to be inflated before.
+    # A job brings the object, the file for the result, one for what has to be inflated before, and a presentation state.
+    state = job.state if isinstance(job, RenderJob) else None
+    scratch = len(descriptors) > (2 if state is None else 3)
     confine(
         memory_bytes=memory_bytes,
-        mapped_bytes=job.length + (job.max_bytes if len(descriptors) > 2 else 0),
+        mapped_bytes=job.length + (job.max_bytes if scratch else 0) + (state.length if state else 0),
         file_bytes=job.max_bytes,
         cpu_s=job.cpu_s,
     )

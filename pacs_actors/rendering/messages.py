@@ -14,6 +14,7 @@ from protocols.errors import PacsError
 MAX_VIEWPORT: Final = 8192
 MAX_ANIMATED_FRAMES: Final = 1000
 MAX_RENDERED_BYTES: Final = 256 * 1024 * 1024
+MAX_STATE_BYTES: Final = 64 * 1024 * 1024
 
 
 class Why(Enum):
@@ -106,11 +107,21 @@ class Look(Struct, frozen=True):
     profile: Profile = Profile.NO
 
 
+class State(Struct, frozen=True, forbid_unknown_fields=True):
+    """A presentation state: ``length`` bytes at ``offset`` of a descriptor, in the transfer syntax ``source``; not deflated."""
+
+    offset: int
+    length: int
+    source: str
+    max_bytes: int = MAX_STATE_BYTES
+
+
 class RenderJob(Struct, frozen=True, tag="render", forbid_unknown_fields=True):
     """Render the data set of ``length`` bytes at ``offset`` of the first descriptor into the second, which is empty.
 
     source:      its transfer syntax UID; deflated: the third descriptor is an empty file
     placeholder: drawn where there are no pixels: some letters; "": refuse then
+    state:       applied to the image; the last descriptor holds it
     max_bytes:   the output may have; cpu_s: the work may take
     """
 
@@ -119,6 +130,7 @@ class RenderJob(Struct, frozen=True, tag="render", forbid_unknown_fields=True):
     source: str
     look: Look
     placeholder: str = ""
+    state: State | None = None
     max_bytes: int = MAX_RENDERED_BYTES
     cpu_s: int = 30
 

@@ -15,7 +15,7 @@ from pacs_actors.rendering import colour, geometry
 from pacs_actors.rendering.appearance import PIXEL_MEASURES, Appearance
 from pacs_actors.rendering.attributes import DataSet
 from pacs_actors.rendering.encoders import encode_animation, encode_picture, placeholder
-from pacs_actors.rendering.grey import grey_levels
+from pacs_actors.rendering.grey import Grey, grey_levels
 from pacs_actors.rendering.messages import (
     MAX_ANIMATED_FRAMES,
     CannotRender,
@@ -27,11 +27,13 @@ from pacs_actors.rendering.messages import (
     Why,
 )
 from pacs_actors.rendering.planes import draw, overlays, shutter
+from pacs_actors.rendering.presentation import Presentation
 from pacs_actors.rendering.source import PixelSource
 from protocols.dataset.elements import NeedMore
-from protocols.dataset.transfer_syntax import encoding_of
+from protocols.dataset.transfer_syntax import DEFLATED, encoding_of
 from protocols.errors import CannotUnderstand
 
+_SOP_INSTANCE: Final = 0x00080018
 _REPRESENTATIVE_FRAME: Final = 0x00286010
 _FRAME_TIME: Final = 0x00181063
 _CINE_RATE: Final = 0x00180040
@@ -43,13 +45,14 @@ _MAX_ANIMATED_PIXELS: Final = 128 * 1024 * 1024
 _PLACEHOLDER_SIDE: Final = 200
 
 
-def render(job: RenderJob, source_fd: int, target_fd: int, scratch_fd: int = -1) -> Rendered:
+def render(job: RenderJob, source_fd: int, target_fd: int, *more: int) -> Rendered:
     """Do one job.
 
+    more:   an empty file if the data set is deflated; the presentation state if there is one
     raises: CannotRender, CannotTranscode, OSError, MemoryError
     """
     try:
-        made, picture, frames = _made(job, source_fd, scratch_fd)
+        made, picture, frames = _made(job, source_fd, more)
     except (CannotRender, CannotTranscode):
         if not job.placeholder:
             raise
@@ -62,13 +65,13 @@ def render(job: RenderJob, source_fd: int, target_fd: int, scratch_fd: int = -1)
     return Rendered(len(made), picture, frames)
 
 
-def _made(job: RenderJob, source_fd: int, scratch_fd: int) -> tuple[bytes, Picture, int]:
+def _made(job: RenderJob, source_fd: int, more: tuple[int, ...]) -> tuple[bytes, Picture, int]:
     """The picture, what it is, and how many frames the object has."""
-    data = mapped_data_set(job, source_fd, scratch_fd)
+    data = mapped_data_set(job, source_fd, *more[:1])
     try:
         data_set = DataSet(data, encoding_of(job.source, data[:6]))
         if job.look.picture is not Picture.HTML:
-            return _pictured(data_set, job)
+            return _pictured(data_set, job, _presentation(job, data_set, more))
         from pacs_actors.rendering.document import as_html  # noqa: PLC0415 - few want text
 
         return as_html(data_set), Picture.HTML, 1
@@ -78,6 +81,16 @@ def _made(job: RenderJob, source_fd: int, scratch_fd: int) -> tuple[bytes, Pictu
         raise CannotRender(str(failure)) from None
 
 
+def _presentation(job: RenderJob, image: DataSet, more: tuple[int, ...]) -> Presentation | None:
+    if job.state is None:
+        return None
+    if job.state.source in DEFLATED:
+        raise CannotRender("a presentation state that is deflated is not applied")
+    data = mapped_data_set(job.state, more[-1])
+    state = DataSet(data, encoding_of(job.state.source, data[:6]))
+    return Presentation(state, image.text(_SOP_INSTANCE))
+
+
 def _lettered(job: RenderJob) -> bytes:
     """A tile with the placeholder's letters, where nothing can be shown."""
     viewport = job.look.viewport or Viewport(_PLACEHOLDER_SIDE, _PLACEHOLDER_SIDE)
@@ -85,11 +98,13 @@ def _lettered(job: RenderJob) -> bytes:
     return encode_picture(placeholder(job.placeholder, side, side), Picture.PNG, quality=90)
 
 
-def _pictured(data_set: DataSet, job: RenderJob) -> tuple[bytes, Picture, int]:
+def _pictured(
+    data_set: DataSet, job: RenderJob, presentation: Presentation | None
+) -> tuple[bytes, Picture, int]:
     look = job.look
     source = PixelSource(data_set, job.source)
     numbers = _frames(data_set, source.image.frames, look)
-    renderer = _Renderer(data_set, source, look)
+    renderer = _Renderer(data_set, source, look, presentation)
     if look.picture is Picture.GIF:
         made = encode_animation(renderer.all_of(numbers), _frame_ms(data_set))
     else:
@@ -128,12 +143,16 @@ def _frame_ms(data_set: DataSet) -> int:
 class _Renderer:
     """Makes pictures of the frames of one data set, all in the same way."""
 
-    def __init__(self, data_set: DataSet, source: PixelSource, look: Look) -> None:
+    def __init__(
+        self, data_set: DataSet, source: PixelSource, look: Look, presentation: Presentation | None
+    ) -> None:
         self._data_set, self._source, self._look = data_set, source, look
+        self._presentation = presentation
         self._appearance = Appearance(data_set, source, look.window)
         palette = source.photometric == "PALETTE COLOR"
         self._palette = colour.Palette(data_set, signed=source.image.signed) if palette else None
-        self._shutter = shutter(data_set, source.image.rows, source.image.columns)
+        shuttered = data_set if presentation is None else presentation.state
+        self._shutter = shutter(shuttered, source.image.rows, source.image.columns)
 
     def one(self, frame: int, *, steady: bool = False) -> tuple[NDArray[np.uint8], bytes]:
         """A frame's picture, and the ICC profile to send with it. raises: CannotRender, CannotTranscode"""
@@ -144,16 +163,34 @@ class _Renderer:
                 raise CannotRender(
                     f"the photometric interpretation {self._source.photometric[:16]} is not known"
                 )
-            picture = grey_levels(stored, self._appearance.grey(stored, frame, steady=steady))
+            picture = grey_levels(stored, self._grey(stored, frame, steady=steady))
         else:
             picture = self._coloured(stored)
             own = colour.own_profile(self._data_set)
             picture, profile = colour.in_profile(picture, own, self._look.profile)
         picture = self._covered(picture, frame, cells)
-        rows, columns = picture.shape[:2]
         tallness = geometry.pixel_tallness(self._data_set, self._appearance.group(PIXEL_MEASURES, frame))
+        if self._presentation is not None:
+            picture, tallness = self._presented(self._presentation, picture, frame, tallness)
+        rows, columns = picture.shape[:2]
         how = geometry.plan(rows, columns, tallness, self._viewport(rows, columns))
         return geometry.apply(picture, how), profile
+
+    def _grey(self, stored: NDArray[Any], frame: int, *, steady: bool) -> Grey:
+        if self._presentation is None:
+            return self._appearance.grey(stored, frame, steady=steady)
+        image = self._source.image
+        return self._presentation.grey(frame, bits=image.bits_stored, signed=image.signed)
+
+    @staticmethod
+    def _presented(
+        presentation: Presentation, picture: NDArray[np.uint8], frame: int, tallness: float
+    ) -> tuple[NDArray[np.uint8], float]:
+        """The displayed area, turned as it is to be seen, and how tall its pixels are then."""
+        left, top, right, bottom = presentation.box(frame, *picture.shape[:2])
+        tallness = presentation.tallness(frame) or tallness
+        turned = presentation.turned(picture[top:bottom, left:right])
+        return turned, 1 / tallness if presentation.quarters % 2 else tallness
 
     def all_of(self, frames: list[int]) -> Iterator[NDArray[np.uint8]]:
         """One after the other. raises: CannotRender if together they are too large"""
@@ -183,7 +220,7 @@ class _Renderer:
         self, picture: NDArray[np.uint8], frame: int, cells: NDArray[Any] | None
     ) -> NDArray[np.uint8]:
         """With overlays and shutter."""
-        found = list(overlays(self._data_set, frame, cells))
+        found = [] if self._presentation is not None else list(overlays(self._data_set, frame, cells))
         if not found and self._shutter is None:
             return picture
         picture = picture.copy()

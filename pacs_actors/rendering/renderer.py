@@ -24,6 +24,7 @@ from pacs_actors.rendering.messages import (
     Look,
     Picture,
     RenderJob,
+    State,
     Why,
     decode_answer,
     encode,
@@ -50,6 +51,7 @@ class StoredPixels(Struct, frozen=True):
     open:    opens it for reading
     offset, length: of its data set in the Part 10 file; syntax: its Transfer Syntax UID
     digest:  identifies its bytes
+    state:   a presentation state to apply
     """
 
     open: Callable[[], ObjectFile]
@@ -57,6 +59,7 @@ class StoredPixels(Struct, frozen=True):
     length: int
     syntax: str
     digest: bytes
+    state: StoredPixels | None = None
 
 
 class Image(Struct, frozen=True):
@@ -85,7 +88,10 @@ class Renderer:
     @staticmethod
     def tag(stored: StoredPixels, look: Look, placeholder: str = "") -> str:
         """Identifies a picture before it is made: the same tag, the same bytes."""
-        return xxh3_128_hexdigest(b"\0".join((_VERSION, stored.digest, encode(look), placeholder.encode())))
+        parts = [_VERSION, stored.digest, encode(look), placeholder.encode()]
+        if stored.state is not None:
+            parts.append(stored.state.digest)
+        return xxh3_128_hexdigest(b"\0".join(parts))
 
     def known(self, tag: str) -> Image | None:
         """A picture that was made before and kept."""
@@ -117,18 +123,25 @@ class Renderer:
             source = stored.open()
             stack.callback(os.close, source.fd)
             made = _memory(stack)
-            scratch = [_memory(stack)] if stored.syntax == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN else []
+            more = [_memory(stack)] if stored.syntax == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN else []
+            state = None
+            if (given := stored.state) is not None:
+                opened = given.open()
+                stack.callback(os.close, opened.fd)
+                more.append(opened.fd)
+                state = State(opened.start + given.offset, given.length, given.syntax)
             job = RenderJob(
                 source.start + stored.offset,
                 stored.length,
                 stored.syntax,
                 look,
                 placeholder,
+                state,
                 cpu_s=int(self._deadline_s) + 1,
             )
             try:
                 message = await self._pool.work(
-                    encode(job), (source.fd, made, *scratch), deadline_s=self._deadline_s
+                    encode(job), (source.fd, made, *more), deadline_s=self._deadline_s
                 )
                 answer = decode_answer(message)
             except JobFailed as failure:

@@ -9,6 +9,7 @@ from typing import Final
 from msgspec import Struct
 
 from pacs_actors.rendering.messages import MAX_VIEWPORT, Function, Profile, Viewport, Window
+from web.dicomweb.paths import is_uid
 from web.http.request import BadRequest, Request
 
 _NUMBER: Final = re.compile(
@@ -16,17 +17,23 @@ _NUMBER: Final = re.compile(
 )
 _WHOLE: Final = re.compile(r"[0-9]{1,6}", re.ASCII)
 _ANNOTATIONS: Final = ("patient", "technique")
+_NOT_DRAWN: Final = '299 - "Graphic annotations and overlays of the presentation state are not drawn."'
 _NOT_BURNT_IN: Final = '299 - "Annotations are not burned into the picture."'
 
 
 class Asked(Struct, frozen=True):
-    """What the query says of a picture; warning: value of a Warning header, or "" ."""
+    """What the query says of a picture.
+
+    state:   Series and SOP Instance UID of a presentation state to apply, in the image's study
+    warning: value of a Warning header, or ""
+    """
 
     quality: int = 90
     viewport: Viewport | None = None
     window: Window | None = None
     profile: Profile = Profile.NO
     warning: str = ""
+    state: tuple[str, str] | None = None
 
 
 def asked_of(request: Request) -> Asked:
@@ -48,8 +55,10 @@ def asked_of_uri(request: Request) -> tuple[Asked, tuple[int, ...]]:
     centre, width = request.parameter("windowCenter"), request.parameter("windowWidth")
     if bool(centre) is not bool(width):
         raise BadRequest("windowCenter and windowWidth come together.")
-    if request.parameter("presentationUID"):
-        raise BadRequest("Presentation states are not applied here.")
+    state = _state(request)
+    if state and (centre or request.parameter("region")):
+        # The state says what is seen and how (PS3.18 9.1.2.2.4).
+        raise BadRequest("A presentation state goes with neither window nor region.")
     number_of_frame = _whole("frameNumber", frame) if frame else None
     if number_of_frame == 0:
         raise BadRequest("Frames are counted from 1 on.")
@@ -59,9 +68,20 @@ def asked_of_uri(request: Request) -> tuple[Asked, tuple[int, ...]]:
             request.parameter("rows"), request.parameter("columns"), request.parameter("region")
         ),
         window=read_window((centre, width)) if centre else None,
-        warning=read_annotation(request.parameter("annotation")),
+        warning=_NOT_DRAWN if state else read_annotation(request.parameter("annotation")),
+        state=state,
     )
     return asked, () if number_of_frame is None else (number_of_frame,)
+
+
+def _state(request: Request) -> tuple[str, str] | None:
+    """raises: BadRequest"""
+    series, uid = request.parameter("presentationSeriesUID"), request.parameter("presentationUID")
+    if not (series or uid):
+        return None
+    if not (is_uid(series) and is_uid(uid)):
+        raise BadRequest("presentationSeriesUID and presentationUID are UIDs and come together.")
+    return series, uid
 
 
 def _uri_viewport(rows: str, columns: str, region: str) -> Viewport | None:

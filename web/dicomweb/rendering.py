@@ -9,6 +9,7 @@ else has, would make an ETag pointless.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
@@ -45,6 +46,7 @@ CACHE_CONTROL: Final = "private, no-cache"
 MAX_FRAMES: Final = 1000
 THUMBNAIL: Final = Viewport(200, 200, enlarge=False)
 _THUMBNAIL_QUALITY: Final = 80
+_PRESENTATION_STATES: Final = ("1.2.840.10008.5.1.4.1.1.11.1", "1.2.840.10008.5.1.4.1.1.11.2")
 _REPORTS: Final = "1.2.840.10008.5.1.4.1.1.88."
 _LIST: Final = re.compile(r"[0-9]{1,9}(?:,[0-9]{1,9})*", re.ASCII)
 _QUERY: Final = {
@@ -110,7 +112,9 @@ class Rendering:
             return wrapped
         report = instance.sop_class_uid.startswith(_REPORTS)
         chosen = negotiate(None, wanted, _HTML if report else _PICTURES)
-        return await self.picture(request, instance, _look(asked, chosen, frames), warning=asked.warning)
+        state = None if asked.state is None else await self._state(request, instance, *asked.state)
+        look = _look(asked, chosen, frames)
+        return await self.picture(request, instance, look, state=state, warning=asked.warning)
 
     async def _group(self, request: Request) -> Answer:
         """A study or a series."""
@@ -155,14 +159,15 @@ class Rendering:
         look: Look,
         *,
         placeholder: str = "",
+        state: StoredPixels | None = None,
         warning: str = "",
     ) -> Answer:
         """One picture of an instance that the caller may see, or 304 if the caller has it already.
 
-        placeholder: letters for what cannot be shown
+        placeholder: letters for what cannot be shown; state: a presentation state to apply
         raises:      NotFound, NotAcceptable, RenderingFailed, Unavailable
         """
-        stored = self._stored(instance)
+        stored = self._stored(instance, state)
         tag = Renderer.tag(stored, look, placeholder)
         etag = f'"{tag}"'
         headers = (("etag", etag), ("cache-control", CACHE_CONTROL), ("vary", "accept"))
@@ -269,7 +274,7 @@ class Rendering:
         keep: bool = False,
     ) -> Image:
         async def render(one: ServedInstance) -> Image:
-            its = stored if one is instance else self._stored(one)
+            its = stored if one is instance else self._stored(one, stored.state)
             return await self.renderer.render(its, look, placeholder=placeholder, keep=keep)
 
         try:
@@ -279,13 +284,29 @@ class Rendering:
                 raise NotFound(f"No such frame: {failure.reason}.") from None
             raise NotAcceptable(f"This cannot be shown as a picture: {failure.reason}.") from None
 
-    def _stored(self, instance: ServedInstance) -> StoredPixels:
+    async def _state(
+        self, request: Request, image: ServedInstance, series: str, instance: str
+    ) -> StoredPixels:
+        """A presentation state of the image's study. raises: NotFound, BadRequest"""
+        state = await self._objects.instance(request, image.study_instance_uid, series, instance)
+        if state.sop_class_uid not in _PRESENTATION_STATES:
+            raise BadRequest("presentationUID names no greyscale or colour softcopy presentation state.")
+        return await self._objects.reached(state, self._at_hand)
+
+    async def _at_hand(self, instance: ServedInstance) -> StoredPixels:
+        """raises: ObjectMissing"""
+        stored = self._stored(instance)
+        os.close(stored.open().fd)
+        return stored
+
+    def _stored(self, instance: ServedInstance, state: StoredPixels | None = None) -> StoredPixels:
         return StoredPixels(
             partial(self._archive.store.open, instance.key),
             instance.data_offset,
             instance.size_bytes - instance.data_offset,
             instance.transfer_syntax_uid,
             instance.digest,
+            state,
         )
 
     async def _representative(self, request: Request, study: str, series: str | None) -> ServedInstance:

@@ -29,6 +29,8 @@ _PARAMETERS: Final = {
     "contentType": "media types, the most wanted first",
     "transferSyntax": "Transfer Syntax UID of a DICOM file; * as it is stored",
     "frameNumber": "of a rendered frame, from 1 on",
+    "presentationUID": "SOP Instance UID of a presentation state that is applied to the picture",
+    "presentationSeriesUID": "Series Instance UID of that state",
     "anonymize": "refused: nothing is anonymised here",
 }
 

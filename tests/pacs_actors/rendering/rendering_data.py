@@ -11,32 +11,38 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, apply_windowing
 
-from pacs_actors.rendering.messages import Look, Picture, Rendered, RenderJob
+from pacs_actors.rendering.messages import Look, Picture, Rendered, RenderJob, State
 from pacs_actors.rendering.render import render
 from tests.pacs_actors.archive.transcoding_data import EXPLICIT, Stored, encode
 
 OFFSET = 777
 
 
-def rendered(stored: Stored, look: Look | None = None, *, placeholder: str = "") -> tuple[bytes, Rendered]:
+def rendered(
+    stored: Stored, look: Look | None = None, *, placeholder: str = "", state: Stored | None = None
+) -> tuple[bytes, Rendered]:
     """Render it here, without a process. Raises what ``render`` raises."""
-    source, made, scratch = (os.memfd_create(name) for name in ("source", "made", "scratch"))
+    source, made, scratch, states = (os.memfd_create(name) for name in ("source", "made", "scratch", "state"))
     try:
         os.write(source, bytes(OFFSET) + stored.data)
+        place = None
+        if state is not None:
+            os.write(states, state.data)
+            place = State(0, len(state.data), state.syntax)
         job = RenderJob(
-            OFFSET, len(stored.data), stored.syntax, look or Look(picture=Picture.PNG), placeholder
+            OFFSET, len(stored.data), stored.syntax, look or Look(picture=Picture.PNG), placeholder, place
         )
-        answer = render(job, source, made, scratch)
+        answer = render(job, source, made, scratch, states)
         assert answer.length == os.fstat(made).st_size
         return os.pread(made, answer.length, 0), answer
     finally:
-        for fd in (source, made, scratch):
+        for fd in (source, made, scratch, states):
             os.close(fd)
 
 
-def pixels(stored: Stored, **look: Any) -> Any:
+def pixels(stored: Stored, *, state: Stored | None = None, **look: Any) -> Any:
     """The picture as an array, by way of PNG."""
-    return imagecodecs.png_decode(rendered(stored, Look(picture=Picture.PNG, **look))[0])
+    return imagecodecs.png_decode(rendered(stored, Look(picture=Picture.PNG, **look), state=state)[0])
 
 
 def native(data_set: Dataset, values: Any, *, syntax: str = EXPLICIT) -> Stored:

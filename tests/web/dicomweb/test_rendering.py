@@ -123,6 +123,8 @@ def test_the_words_of_wado_uri() -> None:
     assert asked.viewport == Viewport(50, 100, 0.25, 0.0, 0.5, 0.5, relative=True)
     assert (asked.window, asked.quality, frames) == (Window(40, 400), 7, (3,))
     assert asked_of_uri(request("")) == (Asked(), ())
+    with_state, _ = asked_of_uri(request("presentationUID=1.2&presentationSeriesUID=1.3"))
+    assert with_state.state == ("1.3", "1.2") and "not drawn" in with_state.warning
 
 
 @pytest.mark.parametrize(
@@ -132,6 +134,9 @@ def test_the_words_of_wado_uri() -> None:
         "region=0,0,2,1",
         "region=0,0,x,1",
         "presentationUID=1.2",
+        "presentationUID=x&presentationSeriesUID=1.2",
+        "presentationUID=1.2&presentationSeriesUID=1.3&windowCenter=1&windowWidth=2",
+        "presentationUID=1.2&presentationSeriesUID=1.3&region=0,0,1,1",
         "frameNumber=1.5",
         "rows=9999999",
     ],
