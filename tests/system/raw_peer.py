@@ -212,7 +212,7 @@ def well(port: int, *, calling: str = "MODALITY", source: str | None = None) -> 
     return True
 
 
-def eventually(condition: Callable[[], object], *, within_s: float = 10.0, what: str = "") -> None:
+def eventually(condition: Callable[[], object], *, within_s: float = 30.0, what: str = "") -> None:
     """Wait until a condition holds."""
     deadline = time.monotonic() + within_s
     while not condition():

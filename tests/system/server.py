@@ -146,7 +146,7 @@ class Server:
         return f"{'http' if self.tls is None else 'https'}://127.0.0.1:{self.web_port}"
 
     def ask(
-        self, method: str, path: str, body: object = None, *, token: str = "", within_s: float = 5.0
+        self, method: str, path: str, body: object = None, *, token: str = "", within_s: float = 20.0
     ) -> tuple[int, bytes]:
         """Status and body; (0, b"") while nothing answers. body: sent as JSON unless None"""
         headers = {"authorization": f"Bearer {token}"} if token else {}
@@ -162,14 +162,14 @@ class Server:
         except OSError:
             return 0, b""
 
-    def get(self, path: str, within_s: float = 5.0) -> tuple[int, bytes]:
+    def get(self, path: str, within_s: float = 20.0) -> tuple[int, bytes]:
         """Of the API as the administrator, of the rest as a stranger."""
         return self.ask("GET", path, token=self.token if path.startswith("/api/") else "", within_s=within_s)
 
     def login(self, username: str = "admin", password: str = ADMIN_PASSWORD) -> str:
         """Log in; the access token."""
         status, body = self.ask(
-            "POST", "/api/v1/login", {"username": username, "password": password}, within_s=10.0
+            "POST", "/api/v1/login", {"username": username, "password": password}, within_s=30.0
         )
         assert status == 200, (status, body)
         token: str = json.loads(body)["access_token"]
@@ -187,7 +187,7 @@ class Server:
         status, body = self.ask("GET", "/api/v1/status", token=self.token)
         if status == 401:  # a new database, or a long test
             self._token = self.login()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while status != 200:
             assert time.monotonic() < deadline, f"no status but {status}: {body!r}\n{self.tail()}"
             time.sleep(0.05)

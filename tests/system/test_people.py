@@ -146,12 +146,12 @@ def test_a_logout_takes_the_cookie_away_and_ends_it_on_every_worker(clinic: Serv
     kept = browser.cookie
     assert browser.ask("POST", "/logout", {})[0] == 204
     assert "Max-Age=0" in browser.set_cookie
-    began = time.monotonic()
+    deadline = time.monotonic() + 20  # against a hang; it is a matter of moments
     browser.cookie = kept
     in_a_row = 0
     while in_a_row < 12:  # so that both workers are asked
         in_a_row = in_a_row + 1 if browser.ask("GET", "/me")[0] == 401 else 0
-        assert time.monotonic() - began < 6, "the other worker still knows it"
+        assert time.monotonic() < deadline, "the other worker still knows it"
 
 
 def test_wrong_logins_are_told_apart_by_nothing_and_hold_up_who_goes_on(clinic: Server) -> None:
