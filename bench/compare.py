@@ -4,6 +4,7 @@
     python -m bench.compare --runs 3 --seconds 5 --mix ct,mr,cr,us,mix --studies 20000
     python -m bench.compare --peers ours,orthanc --suite find
 
+With suite ingest the column "disk" says what the disk takes without a server: bench.disk.
 Writes result.json and result.svg to --out and prints a table with ratios. Everything runs on
 loopback; servers that would listen on every address run only in a private network namespace.
 """
@@ -17,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
 
-from bench import private_network, report, suites
+from bench import disk, private_network, report, suites
 from bench import run as single
 from bench.ingest import Target
 from bench.peers import DESTINATION, PEERS, Peer, installed, running
@@ -68,6 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(f"{name}: would listen on every address")
             else:
                 results[name] = _measure(peer, Path(temporary) / name, single.plan_of(options))
+        if "ours" in results and "ingest" in options.suite:
+            print("\ndisk", flush=True)
+            results["disk"] = disk.cases(Path(temporary), single.plan_of(options))
         facts = single.document(results, given, Path(temporary))
     report.write_json(options.out / "result.json", facts)
     print()
