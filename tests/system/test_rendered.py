@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import json
 import os
 import signal
@@ -28,6 +29,7 @@ from tests.system.peers import Instance
 from tests.system.server import Server
 
 WITHIN_S = 30.0
+NEW = itertools.count(1000)
 BROWSER_IMAGE = "image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8"
 BROWSER_PAGE = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
 PDF = b"%PDF-1.4\n1 0 obj <<>> endobj\n%%EOF"
@@ -352,8 +354,15 @@ def test_hostile_files_hurt_nobody(node: Server, image: Instance) -> None:
     assert fetch(node, path_of(image, "/frames/2/rendered?accept=image/png")).png[0, 15] == 101
 
 
+def draw(node: Server, image: Instance) -> None:
+    """A picture that nobody has asked for, so that there is a process that made it."""
+    deadline = time.monotonic() + WITHIN_S
+    while fetch(node, path_of(image, f"/rendered?window={next(NEW)},9,linear")).status != 200:
+        assert time.monotonic() < deadline
+
+
 def test_a_killed_pixel_process_costs_one_picture(node: Server, image: Instance) -> None:
-    fetch(node, path_of(image, "/rendered?quality=6"))
+    draw(node, image)
     for pid in pixel_processes(node):
         os.kill(pid, signal.SIGKILL)
     deadline = time.monotonic() + WITHIN_S
@@ -362,17 +371,15 @@ def test_a_killed_pixel_process_costs_one_picture(node: Server, image: Instance)
 
 
 def test_the_killed_template_of_pixel_processes_is_replaced(node: Server, image: Instance) -> None:
-    fetch(node, path_of(image, "/rendered?quality=4"))
+    draw(node, image)
     for pid in {parent_of(pid) for pid in pixel_processes(node)}:
         os.kill(pid, signal.SIGKILL)
-    deadline = time.monotonic() + WITHIN_S
-    while fetch(node, path_of(image, "/rendered?quality=5")).status != 200:
-        assert time.monotonic() < deadline
+    draw(node, image)
 
 
 def test_nobody_waits_for_a_picture_whose_client_has_left(node: Server, image: Instance) -> None:
     """A process that stands still is given up at once then, not at the end of the rendering's deadline."""
-    fetch(node, path_of(image, "/rendered?quality=2"))
+    draw(node, image)
     stopped = pixel_processes(node)
     for pid in stopped:
         os.kill(pid, signal.SIGSTOP)
