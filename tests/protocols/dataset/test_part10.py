@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from protocols.dataset.part10 import (
     MAX_META_ELEMENTS,
+    PREAMBLE_BYTES,
     Form,
     ObjectRecord,
     file_meta,
@@ -18,6 +19,7 @@ from protocols.dataset.part10 import (
     preamble,
     prefix,
     prefix_length,
+    read_record,
     rewrite_record,
 )
 from protocols.errors import CannotUnderstand, Misuse, PacsError
@@ -171,3 +173,13 @@ def test_every_truncation_of_a_file_is_read_or_refused() -> None:
             assert parse_prefix(raw[:size]).data_offset <= size
         except CannotUnderstand:
             assert size < offset
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1))
+def test_a_record_for_one_place_in_a_segment_is_none_at_another(block: int, other: int) -> None:
+    record = ObjectRecord(b"0123456789abcdef", 1, "CT1", 5000, 300)
+    packed = preamble(record, block)
+    assert len(packed) == PREAMBLE_BYTES
+    assert read_record(packed, block) == read_record(packed) == record
+    assert (read_record(packed, other) is None) == (block != other)
+    assert read_record(preamble(record), block) is None, "that of a file has no place"
