@@ -63,6 +63,7 @@ _FOLDERS = (
     "quarantine/deleted",
     "quarantine/unindexable",
 )
+_FOLDERS_WITHOUT_SEGMENT = 100  # are passed over in search of the last one
 
 
 class LocalObjectStore:
@@ -224,8 +225,7 @@ class LocalObjectStore:
             logs.event("temporary_files_swept", slot=self.slot, files=swept)
         self._space = Space(self._ask_free, self.settings.reserve_bytes, self._clock)
         newest = newest_batch(self.root, self.slot)
-        if newest >= 0:
-            self._trim(newest)
+        self._trim(newest)
         self._folders = BatchFolders(self._system, self.root, self.slot, newest, self._clock)
         return DurableWriter(
             self._temporary,
@@ -236,14 +236,16 @@ class LocalObjectStore:
             health=self._health,
         )
 
-    def _trim(self, batch: int) -> None:
-        """What a process that was killed had taken of the disk and not used."""
-        try:
-            trim(self.root / batch_folder(self.slot, batch) / SEGMENT)
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            logs.warning("segment_not_trimmed", slot=self.slot, batch=batch, why=error.strerror)
+    def _trim(self, newest: int) -> None:
+        """Give back what a process that was killed had taken of the disk and not used: of its last segment."""
+        for batch in range(newest, max(newest - _FOLDERS_WITHOUT_SEGMENT, -1), -1):
+            try:
+                trim(self.root / batch_folder(self.slot, batch) / SEGMENT)
+            except FileNotFoundError:
+                continue  # only large objects came in that minute
+            except OSError as error:
+                logs.warning("segment_not_trimmed", slot=self.slot, batch=batch, why=error.strerror)
+            return
 
     @property
     def _temporary(self) -> Path:
