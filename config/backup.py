@@ -11,7 +11,8 @@ class BackupSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     to: Annotated[
         str | None,
         Meta(
-            description="Where the server makes backups by itself: a folder on another disk or machine; none: it does not."
+            description="Where the server makes backups by itself: a folder on another disk or machine, or s3://bucket/prefix;"
+            " none: it does not."
         ),
     ] = None
     full_every_days: Annotated[

@@ -14,6 +14,7 @@ import trio
 from msgspec import Struct
 
 from config.settings import DatabaseSettings, Settings
+from config.stores import problems as store_problems
 from pacs_actors.archive.objects.keys import MAX_SLOT
 from pacs_actors.archive.objects.local import LocalObjectStore
 from pacs_actors.database import Database
@@ -24,6 +25,7 @@ from pacs_actors.lifecycle.backup.manifest import Kind, Manifest
 from pacs_actors.lifecycle.backup.places import FolderPlace, Place
 from pacs_actors.lifecycle.backup.restoring import Restored, free_folder, restore
 from pacs_actors.lifecycle.backup.sealing import BackupKey, read_key
+from pacs_actors.lifecycle.backup.store_place import bucket_settings, store_place
 from pacs_actors.lifecycle.backup.verifying import Finding, Shelf, sealed, shelf, verified_at, verify
 from pacs_actors.operations import logs
 from protocols.errors import ConfigError, Unavailable
@@ -43,9 +45,21 @@ class Made(Struct, frozen=True):
     removed: list[str]
 
 
-def place_of(to: str, *, make: bool = False) -> Place:
-    """raises: ConfigError"""
-    return FolderPlace(Path(to).absolute(), make=make)
+@asynccontextmanager
+async def opened(to: str, settings: Settings, *, make: bool = False) -> AsyncIterator[Place]:
+    """A folder, or ``s3://bucket/prefix``, reached as the ``[stores.NAME]`` table of that bucket says.
+
+    raises: ConfigError, Unavailable
+    """
+    if not to.startswith("s3://"):
+        yield FolderPlace(Path(to).absolute(), make=make)  # noqa: ASYNC240
+        return
+    bucket, _, prefix = to.removeprefix("s3://").partition("/")
+    reached = bucket_settings(bucket, prefix, settings.stores)
+    for problem in store_problems({"backup": reached}):
+        raise ConfigError(f"backup.to: {to}: {problem}")
+    async with store_place(to, reached) as place:
+        yield place
 
 
 def key_of(path: str | None) -> BackupKey | None:
@@ -76,13 +90,16 @@ async def back_up(
     data = Path(settings.server.data).resolve()  # noqa: ASYNC240  # nothing else runs yet
     if not (data / "objects").is_dir():
         raise ConfigError(f"server.data: there are no objects under {data}")
-    key, place = key_of(key_file), place_of(to, make=True)
-    there = Path(to).resolve()  # noqa: ASYNC240
+    key, there = key_of(key_file), Path(to).resolve()  # noqa: ASYNC240
     if there == data or data in there.parents:
         raise ConfigError(
             f"backup.to: {to} is in the server's folder; what befalls that would befall it, too"
         )
-    async with reachable(settings) as dsn, Database(dsn, _few(settings.database)) as database:
+    async with (
+        opened(to, settings, make=True) as place,
+        reachable(settings) as dsn,
+        Database(dsn, _few(settings.database)) as database,
+    ):
         index = await _source(settings, data, dsn)
         async with _noted(database, kind, by, place.name, number) as outcomes:
             order = Order(kind, data, version("pacs-actors"))
@@ -100,7 +117,7 @@ async def back_up(
             findings = None
             if verifying:
                 findings = await trio.to_thread.run_sync(
-                    verify, place, made, key, partial(_phase, tell, "verify")
+                    verify, place, made, key, partial(_told, tell, "verify")
                 )
             problem = f"it is not as it was written: {findings[0].what}" if findings else ""
             outcomes.append(book.outcome_of(made, verified=findings == [], problem=problem))
@@ -110,34 +127,60 @@ async def back_up(
     return Made(made, findings, removed)
 
 
-def check(
-    from_: str, key_file: str | None, at: str | None, *, everything: bool, tell: Tell
+async def look(from_: str, settings: Settings) -> tuple[Shelf, dict[str, str]]:
+    """What a place holds, and when each backup was last found whole. raises: ConfigError, Unavailable"""
+    async with opened(from_, settings) as place:
+
+        def read() -> tuple[Shelf, dict[str, str]]:
+            found = shelf(place)
+            return found, {one.id: verified_at(place, one.id) for one in found.backups}
+
+        return await trio.to_thread.run_sync(read)
+
+
+async def check(
+    from_: str, settings: Settings, key_file: str | None, at: str | None, *, everything: bool, tell: Tell
 ) -> tuple[list[Manifest], list[Finding]]:
-    """Verify the chain up to a backup, or all there is; what was looked at, and what is broken. Blocks.
+    """Verify the chain up to a backup, or all there is; what was looked at, and what is broken.
 
     raises: NoBackup, ConfigError, Unavailable
     """
-    place, key = place_of(from_), key_of(key_file)
-    found = shelf(place)
-    chosen = found.backups if everything else _chain(found, at)
-    if everything and not chosen and not found.broken:
-        raise chain.NoBackup("there is no backup")
-    findings = [Finding(backup, why) for backup, why in found.broken.items()]
-    for backup in chosen:
-        findings += verify(place, backup, key, partial(_phase, tell, f"verify {backup.id}"))
-    return chosen, findings
+    key = key_of(key_file)
+    async with opened(from_, settings) as place:
+
+        def work() -> tuple[list[Manifest], list[Finding]]:
+            found = shelf(place)
+            chosen = found.backups if everything else _chain(found, at)
+            if everything and not chosen and not found.broken:
+                raise chain.NoBackup("there is no backup")
+            findings = [Finding(backup, why) for backup, why in found.broken.items()]
+            for backup in chosen:
+                told = partial(_told, tell, f"verify {backup.id}")
+                findings += verify(place, backup, key, told)
+            return chosen, findings
+
+        return await trio.to_thread.run_sync(work)
 
 
 async def bring_back(
     from_: str, key_file: str | None, at: str | None, folder: str, settings: Settings, by: str, tell: Tell
 ) -> Restored:
     """Restore up to a backup. raises: PacsError"""
-    place, key = place_of(from_), key_of(key_file)
-    target = free_folder(Path(folder))
-    wanted = _chain(shelf(place), at)
-    members = [sealed(place, one, key) for one in wanted]
-    restorer = IndexRestorer(settings.database)
-    return await restore(members, place, key, target, restorer, _few(settings.database), by, tell)
+    key, target = key_of(key_file), free_folder(Path(folder))
+    async with opened(from_, settings) as place:
+
+        def read() -> list[Manifest]:
+            return [sealed(place, one, key) for one in _chain(shelf(place), at)]
+
+        members = await trio.to_thread.run_sync(read)
+        restorer, few = IndexRestorer(settings.database), _few(settings.database)
+        return await restore(members, place, key, target, restorer, few, by, tell)
+
+
+async def prune_in(from_: str, settings: Settings, keep_full: int) -> list[str]:
+    """As ``prune``."""
+    async with opened(from_, settings) as place:
+        return await trio.to_thread.run_sync(prune, place, keep_full)
 
 
 def prune(place: Place, keep_full: int) -> list[str]:
@@ -215,5 +258,6 @@ def _few(settings: DatabaseSettings) -> DatabaseSettings:
     return msgspec.structs.replace(settings, connections=2)
 
 
-def _phase(tell: Tell, phase: str, objects: int, size: int) -> None:
+def _told(tell: Tell, phase: str, objects: int, size: int) -> None:
+    trio.from_thread.check_cancelled()
     tell(phase, objects, size)

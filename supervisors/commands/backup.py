@@ -33,7 +33,11 @@ def register(commands: Commands) -> None:
         "manifest is what was left of a backup that was interrupted: it is none, and the next one removes it. "
         "Example: pacs-actors backup create --data pacs-data --to /mnt/backup --full",
     )
-    create.add_argument("--to", metavar="DIR", help="where to (default: the setting backup.to)")
+    create.add_argument(
+        "--to",
+        metavar="DIR|s3://BUCKET/PREFIX",
+        help="where to (default: the setting backup.to); a bucket is reached as its [stores.NAME] table says",
+    )
     kind = create.add_mutually_exclusive_group(required=True)
     for name, help_ in (
         ("full", "everything"),
@@ -72,7 +76,7 @@ def register(commands: Commands) -> None:
     )
     for action in (listing, verify, restore, prune):
         action.add_argument(
-            "--from", dest="from_", metavar="DIR", required=True, help="where the backups are"
+            "--from", dest="from_", metavar="DIR|s3://…", required=True, help="where the backups are"
         )
     for action in (verify, restore):
         action.add_argument(
@@ -84,9 +88,7 @@ def register(commands: Commands) -> None:
     ):  # fmt: skip
         add_json_option(action)
         action.set_defaults(run=run)
-    create.later = add_settings_options
-    restore.later = add_settings_options
-    verify.later = add_settings_options
+        action.later = add_settings_options
 
 
 def run_create(arguments: argparse.Namespace) -> int:
@@ -141,12 +143,14 @@ def run_create(arguments: argparse.Namespace) -> int:
 
 
 def run_list(arguments: argparse.Namespace) -> int:
-    from pacs_actors.lifecycle.backup.verifying import shelf, verified_at
-    from supervisors.backup_work import place_of
+    settings = settings_from(arguments)
+    import trio
 
-    place = place_of(arguments.from_)
-    found = shelf(place)
-    verified = {one.id: verified_at(place, one.id) for one in found.backups}
+    from pacs_actors.operations import logs
+    from supervisors.backup_work import look
+
+    logs.configure("error", "backup")
+    found, verified = trio.run(look, arguments.from_, settings)
     if arguments.json:
         backups = [_facts(one) | {"verified_at": verified[one.id] or None} for one in found.backups]
         print_json({"backups": backups, "broken": found.broken, "unfinished": found.unfinished})
@@ -168,15 +172,20 @@ def run_list(arguments: argparse.Namespace) -> int:
 def run_verify(arguments: argparse.Namespace) -> int:
     settings = settings_from(arguments)
     import msgspec
+    import trio
 
     from pacs_actors.operations import logs
     from supervisors.backup_work import check
 
     logs.configure("error", "backup")
     key_file = arguments.key_file or settings.backup.key_file
-    looked, findings = check(
-        arguments.from_, key_file, arguments.at, everything=arguments.all, tell=_progress()
-    )
+
+    async def work() -> tuple[list[Manifest], list[Finding]]:
+        return await check(
+            arguments.from_, settings, key_file, arguments.at, everything=arguments.all, tell=_progress()
+        )
+
+    looked, findings = trio.run(work)
     _end_progress()
     if arguments.json:
         told = [msgspec.structs.asdict(one) for one in findings]
@@ -219,11 +228,14 @@ def run_restore(arguments: argparse.Namespace) -> int:
 
 
 def run_prune(arguments: argparse.Namespace) -> int:
+    settings = settings_from(arguments)
+    import trio
+
     from pacs_actors.operations import logs
-    from supervisors.backup_work import place_of, prune
+    from supervisors.backup_work import prune_in
 
     logs.configure("error", "backup")
-    gone = prune(place_of(arguments.from_), arguments.keep_full)
+    gone = trio.run(prune_in, arguments.from_, settings, arguments.keep_full)
     if arguments.json:
         print_json({"removed": gone})
     else:

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from pydicom.uid import generate_uid
 
+from pacs_actors.lifecycle.backup.places import FolderPlace
 from pacs_actors.lifecycle.backup.verifying import shelf
-from supervisors.backup_work import place_of
 from supervisors.cli import main
 from tests.stored_objects import StoredObject
 from tests.system import peers, stow
@@ -207,10 +207,10 @@ def test_a_backup_that_is_killed_leaves_none_and_the_next_one_is_whole(site: Sit
         wait_until(lambda: list(site.backups.glob("*/index-00001")), "the index to be copied", within_s=60)
         process.kill()
         process.wait(10)
-        if not shelf(place_of(str(site.backups))).backups:
+        if not shelf(FolderPlace(site.backups)).backups:
             break  # it was in the middle
-        for made in shelf(place_of(str(site.backups))).backups:
-            place_of(str(site.backups)).remove(made.id)
+        for made in shelf(FolderPlace(site.backups)).backups:
+            FolderPlace(site.backups).remove(made.id)
     found = command("list", "--from", site.backups)
     assert (found["backups"], len(found["unfinished"])) == ([], 1)
     made = site.create("full")

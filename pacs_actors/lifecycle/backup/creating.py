@@ -127,8 +127,9 @@ class _Making:
     def begin(self) -> None:
         """Sweep, then make the backup's folder."""
         for left in self.shelf.unfinished:
-            self.place.remove(left)
-            logs.event("backup_leftover_removed", backup=left)
+            if self.place.abandoned(left):
+                self.place.remove(left)
+                logs.event("backup_leftover_removed", backup=left)
         self.began = datetime.now(UTC)
         stem = f"{self.began:%Y%m%dT%H%M%SZ}-{self.order.kind}"
         for number in range(1, 10_000):

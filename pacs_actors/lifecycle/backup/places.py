@@ -48,6 +48,9 @@ class Place(Protocol):
     def begin(self, backup: str) -> None:
         """raises: FileExistsError"""
 
+    def abandoned(self, backup: str) -> bool:
+        """Whether nobody can be at a backup that is not whole; asked with the lock held."""
+
     def create(self, backup: str, name: str) -> BinaryIO:
         """A new file; nobody else reads it before ``finish``."""
 
@@ -92,6 +95,9 @@ class FolderPlace:
         with _told(self.folder, FileExistsError):
             self._of(backup).mkdir(mode=0o700)
             _sync(self.folder)
+
+    def abandoned(self, backup: str) -> bool:
+        return True  # whoever makes one holds the lock
 
     def create(self, backup: str, name: str) -> BinaryIO:
         path = self._path(backup, name)
