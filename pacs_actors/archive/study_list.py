@@ -43,14 +43,16 @@ SORTS: Final[Mapping[str, tuple[str, str]]] = {
     "number_of_series": ("s.number_of_series", "integer"),
     "number_of_instances": ("s.number_of_instances", "integer"),
     "size_bytes": ("s.size_bytes", "bigint"),
+    "availability": ("availability_rank(s.availability)", "integer"),
 }  # fmt: skip
 
 
 class ListedStudy(Struct, frozen=True):
     """A row of the list: attributes as in the data set, decoded.
 
-    modalities:  ModalitiesInStudy
-    received_at: of its first instance; source: who sent it
+    modalities:   ModalitiesInStudy
+    received_at:  of its first instance; source: who sent it
+    availability: of its slowest instance (Instance Availability, PS3.3 C.4.23.1.1)
     """
 
     study_instance_uid: str
@@ -72,6 +74,7 @@ class ListedStudy(Struct, frozen=True):
     size_bytes: int
     received_at: datetime | None
     source: str
+    availability: str
 
 
 class StudyFilter(Struct, frozen=True, kw_only=True):
@@ -79,6 +82,7 @@ class StudyFilter(Struct, frozen=True, kw_only=True):
 
     study_date, patient_birth_date:  a day or a range, as DICOM writes them
     anything:  in a name, Patient ID, accession number, description or Study Instance UID
+    availabilities: one of these
     patient:   id of their row
     received:  from (included) and to (not included)
     sort:      a key of SORTS
@@ -97,6 +101,7 @@ class StudyFilter(Struct, frozen=True, kw_only=True):
     patient_birth_date: str = ""
     study_instance_uid: str = ""
     modalities: tuple[str, ...] = ()
+    availabilities: tuple[str, ...] = ()
     patient: int | None = None
     received: tuple[datetime | None, datetime | None] = (None, None)
     anything: str = ""
@@ -147,7 +152,7 @@ class StudyList:
 COLUMNS: Final = """s.study_instance_uid, p.patient_id, p.issuer_of_patient_id, p.patient_name, p.patient_birth_date,
     p.patient_sex, s.study_date, s.study_time, s.accession_number, s.study_description, s.study_id, s.modalities_in_study,
     s.referring_physician_name, coalesce(e.institution_name, ''), s.number_of_series, s.number_of_instances, s.size_bytes,
-    s.received_at, coalesce(e.source, '')"""
+    s.received_at, coalesce(e.source, ''), s.availability"""
 
 
 def page_statement(asked: StudyFilter) -> tuple[str, list[object]]:
@@ -210,6 +215,9 @@ def _clauses(asked: StudyFilter, conditions: Conditions) -> list[str]:
         clauses.append(f"p.patient_sex = {conditions.parameter(asked.patient_sex)}")
     if asked.modalities:
         clauses.append(f"s.modalities_in_study && {conditions.parameter(list(asked.modalities), 'text[]')}")
+    if asked.availabilities:
+        wanted = conditions.parameter(list(asked.availabilities), "text[]")
+        clauses.append(f"s.availability = ANY ({wanted})")
     if asked.patient is not None:
         clauses.append(f"s.patient = {conditions.parameter(asked.patient, 'bigint')}")
     if asked.study_instance_uid:

@@ -22,6 +22,9 @@ OPEN: Final[tuple[State, ...]] = ("waiting", "running")
 RECALL_PRIORITY: Final = 10
 PREFETCH_PRIORITY: Final = 50
 POLICY_PRIORITY: Final = 100
+MOST_WATCHED: Final = 50
+"""Of each kind: running, waiting, ended."""
+_WATCHED_WITHIN_S: Final = 3.0
 
 
 class Order(Struct, frozen=True):
@@ -159,6 +162,20 @@ class Moves:
             return [Move(*row) for row in rows]
 
         return await self.database.run(unit)
+
+    async def watched(self) -> list[Move]:
+        """What somebody who watches wants to see: those that run, the next ones, the last that ended."""
+
+        async def unit(connection: asyncpg.Connection) -> list[Move]:
+            rows = await connection.fetch(
+                f"""(SELECT {_COLUMNS} FROM tier_moves m WHERE state = 'running' ORDER BY priority, due_at LIMIT $1)
+                UNION ALL (SELECT {_COLUMNS} FROM tier_moves m WHERE state = 'waiting' ORDER BY priority, due_at, id LIMIT $1)
+                UNION ALL (SELECT {_COLUMNS} FROM tier_moves m WHERE ended_at IS NOT NULL ORDER BY ended_at DESC LIMIT $1)""",  # noqa: S608 - our words
+                MOST_WATCHED,
+            )
+            return [Move(*row) for row in rows]
+
+        return await self.database.run(unit, within_s=_WATCHED_WITHIN_S)
 
     async def counts(self) -> dict[str, int]:
         """State -> how many; of those that ended, in the last day."""

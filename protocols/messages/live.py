@@ -24,6 +24,7 @@ class Topic(Enum):
     ASSOCIATIONS = "associations"
     ALERTS = "alerts"
     SYSTEM = "system"
+    MOVES = "moves"
 
 
 Names: TypeAlias = Annotated[tuple[Annotated[str, Meta(max_length=32)], ...], Meta(max_length=MOST_NAMES)]
@@ -95,6 +96,7 @@ class LiveStudy(Struct, frozen=True):
     size_bytes: int
     received_at: str
     source: str
+    availability: str
 
 
 class StudiesState(Struct, frozen=True):
@@ -175,10 +177,56 @@ class SystemState(Struct, frozen=True):
     workers: dict[str, WorkerFacts]
 
 
+class LiveMove(Struct, frozen=True):
+    """Work on one study between stores.
+
+    from_store, to_store: ``online``, a store's name, or "". With both it moves; with ``to_store`` only it copies, or recalls;
+    with ``from_store`` only it removes what is elsewhere too
+    form:        how copies are compressed in ``to_store``
+    why:         a policy's name, or what asked for it; asked_by: who, "" if nobody did
+    priority:    the lowest number goes first
+    state:       waiting, running, done, failed or cancelled
+    asked_at, begun_at, ended_at: RFC 3339, UTC; "" as long as it has not
+    instances:   of the study, size_bytes: theirs; done, done_bytes: of them are settled
+    problem:     why it waits again, or has failed
+    """
+
+    id: int
+    study_instance_uid: str
+    from_store: str
+    to_store: str
+    form: str
+    why: str
+    asked_by: str
+    priority: int
+    state: str
+    asked_at: str
+    begun_at: str
+    ended_at: str
+    attempts: int
+    instances: int
+    done: int
+    size_bytes: int
+    done_bytes: int
+    problem: str
+
+
+class MovesState(Struct, frozen=True):
+    """Moves and recalls.
+
+    moves:   by number: those that run, the next ones, and the last that ended
+    counts:  how many there are, by state; of those that ended, within a day
+    """
+
+    moves: dict[str, LiveMove]
+    counts: dict[str, int]
+
+
 STATES: dict[Topic, type[Struct]] = {
     Topic.STUDIES: StudiesState,
     Topic.QUEUES: QueuesState,
     Topic.ASSOCIATIONS: AssociationsState,
     Topic.ALERTS: AlertsState,
     Topic.SYSTEM: SystemState,
+    Topic.MOVES: MovesState,
 }

@@ -6,7 +6,7 @@ import argparse
 
 from supervisors.options import Commands
 
-_TOPICS = ("studies", "queues", "associations", "alerts", "system")
+_TOPICS = ("studies", "queues", "associations", "alerts", "system", "moves")
 _USUAL = "studies,associations,alerts"
 
 

@@ -46,10 +46,14 @@ _TEXTS: Final = {
 _FILTERS: Final[Mapping[str, str | Parameter]] = {
     **_TEXTS,
     "modality": Parameter("One of the study's modalities; may be repeated", example="CT", repeated=True),
+    "availability": Parameter(
+        "How quickly it can be had; may be repeated", example="NEARLINE", repeated=True
+    ),
     "received": "When it began to arrive: from/to, either may be left out",
     "q": "Anywhere in name, Patient ID, accession number or description",
 }
 _MOST_OFFSET: Final = 10_000_000
+_MOST_VALUES: Final = 64
 
 
 class StudyPage(Struct, frozen=True):
@@ -155,7 +159,8 @@ def _filter_of(request: Request) -> StudyFilter:
     sort, descending = sort_of(request, SORTS, "-received_at")
     return StudyFilter(
         **texts,
-        modalities=tuple(value for name, value in request.query if name == "modality" and value)[:64],
+        modalities=_all_of(request, "modality"),
+        availabilities=_all_of(request, "availability"),
         received=_moments(request.parameter("received")),
         sort=sort,
         descending=descending,
@@ -163,6 +168,12 @@ def _filter_of(request: Request) -> StudyFilter:
         after=place_of(request, SORTS[sort][1]),
         scope=request.who.scope,
     )
+
+
+def _all_of(request: Request, name: str) -> tuple[str, ...]:
+    """What was said of a parameter that may be repeated, without NULs, which PostgreSQL does not take."""
+    values = (value.replace("\0", "") for each, value in request.query if each == name)
+    return tuple(value for value in values if value)[:_MOST_VALUES]
 
 
 _FIELDS: Final = {**{name: name for name in _TEXTS}, "q": "anything"}

@@ -17,6 +17,7 @@ from web.context import WebContext
 from web.status import StatusSource
 from web.topics.alerts import AlertsTopic, AlertWatch
 from web.topics.associations import AssociationsTopic
+from web.topics.moves import MovesTopic
 from web.topics.queues import QueuesTopic
 from web.topics.studies import StudiesTopic
 from web.topics.system import SystemTopic
@@ -46,7 +47,7 @@ def topics(context: WebContext) -> tuple[list[LiveTopic], AlertWatch]:
     figures = Figures(context.archive.catalogue.database)
     watch = AlertWatch(context, figures)
     shared = node_topics(context.status, figures)
-    return [*shared, StudiesTopic(context), AlertsTopic(watch)], watch
+    return [*shared, StudiesTopic(context), AlertsTopic(watch), MovesTopic(context)], watch
 
 
 def node_topics(source: StatusSource, figures: Figures) -> Sequence[LiveTopic]:

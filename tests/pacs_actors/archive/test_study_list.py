@@ -49,6 +49,7 @@ async def found(studies: StudyList, **asked: object) -> list[str]:
         ({"anything": "john"}, "23"), ({"anything": "knee"}, "2"), ({"anything": "acc4"}, "4"),
         ({"anything": "1.2.3.3"}, "3"), ({"anything": "'; DROP TABLE studies; --"}, ""),
         ({"study_instance_uid": "1.2.3.2"}, "2"), ({"received": (None, datetime(1990, 1, 1, tzinfo=UTC))}, ""),
+        ({"availabilities": ("ONLINE", "OFFLINE")}, "1234"), ({"availabilities": ("NEARLINE",)}, ""),
         ({"scope": NOTHING}, ""), ({"scope": StudyScope(rules=(ScopeRule(modalities=("CT",)),))}, "13"),
     ],
 )  # fmt: skip
@@ -65,6 +66,7 @@ async def test_a_row_says_what_the_index_knows(studies: StudyList) -> None:
     assert row.number_of_instances == 3 and row.number_of_series == 1
     assert row.size_bytes == 3 * entry(1).stored.size_bytes and row.received_at is not None
     assert row.source == entry(1).stored.source
+    assert row.availability == "ONLINE"
     assert await studies.study("1.2.3.3", NOTHING) is None
 
 
