@@ -33,6 +33,8 @@ class Finding(Struct, frozen=True):
 
     kind:     corrupt, lost, unreadable (objects); those of ``reconciling.Kind`` besides
     subject:  an object's key, a study's UID, a file's path
+    settled:  what has become of it: healed, deleted, gone (it is well again), aside (no instance's, in quarantine);
+              "" while it is as it was found
     """
 
     id: int
@@ -44,6 +46,8 @@ class Finding(Struct, frozen=True):
     found_by: str
     found_at: datetime
     seen_at: datetime
+    settled_at: datetime | None
+    settled: str
 
 
 class Noted(Struct, frozen=True):
@@ -69,15 +73,15 @@ class IntegrityBook:
     def __init__(self, database: Database) -> None:
         self.database = database
 
-    async def listed(self, scope: StudyScope = EVERYTHING) -> list[Finding]:
-        """What is not settled, the newest MOST_LISTED; within a scope that of the instances of its studies."""
+    async def listed(self, scope: StudyScope = EVERYTHING, *, settled: bool = False) -> list[Finding]:
+        """What is not settled, or what is, the newest MOST_LISTED; within a scope that of the instances of its studies."""
         conditions = Conditions()
         seen = scope_clause(scope, conditions.parameter)
         within = "true" if seen is None else _WITHIN.format(seen)
 
         async def unit(connection: asyncpg.Connection) -> list[Finding]:
             rows = await connection.fetch(
-                f"SELECT {_FINDING} FROM integrity_findings f WHERE settled_at IS NULL AND {within} "  # noqa: S608
+                f"SELECT {_FINDING} FROM integrity_findings f WHERE settled_at IS {'NOT ' if settled else ''}NULL AND {within} "  # noqa: S608
                 f"ORDER BY id DESC LIMIT {MOST_LISTED}",
                 *conditions.parameters,
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import partial
 from typing import Final, Literal
 
@@ -33,6 +34,23 @@ class BackupPage(Struct, frozen=True):
     total_exact: bool
 
 
+class Schedule(Struct, frozen=True):
+    """When backups are made by themselves.
+
+    place:  where; None: they are not made, and nothing else here means anything
+    next_at, next_kind: of the next one; a moment that has passed: it is about to be made
+    keep_full: so many full ones stay, with what builds on them; 0: all
+    """
+
+    place: str | None
+    full_every_days: float
+    incremental_every_h: float
+    keep_full: int
+    encrypted: bool
+    next_at: datetime | None
+    next_kind: Literal["full", "incremental"] | None
+
+
 class NoPlace(Refusal):
     """409: the server does not know where to."""
 
@@ -50,7 +68,11 @@ def routes(context: WebContext) -> list[Route]:
             answer=BackupPage, tag="system",
         ),
         Route(
-            method="POST", path=_PATH, access=Action.SETTINGS_WRITE, handler=partial(_ask, context),
+            method="GET", path=f"{_PATH}/schedule", access=Action.SYSTEM_READ, handler=partial(_schedule, context),
+            summary="When backups are made by themselves", answer=Schedule, tag="system",
+        ),
+        Route(
+            method="POST", path=_PATH, access=Action.STORAGE_WRITE, handler=partial(_ask, context),
             summary="Have a backup made now; a full one if there is none to build on", body=NewBackup, answer=Backup,
             status=202, tag="system",
         ),
@@ -60,6 +82,19 @@ def routes(context: WebContext) -> list[Route]:
 async def _list(context: WebContext, request: Request) -> Answer:
     rows = await context.archive.catalogue.database.run(book.listed)
     return whole_list(request, "backups", rows, _COLUMNS, "-id")
+
+
+async def _schedule(context: WebContext, _: Request) -> Answer:
+    of = context.settings.backup
+    due = await context.archive.catalogue.database.run(
+        partial(book.next_due, full_every_days=of.full_every_days, incremental_every_h=of.incremental_every_h)
+    )
+    kind, at = due if of.to is not None else (None, None)
+    return json_answer(
+        Schedule(
+            of.to, of.full_every_days, of.incremental_every_h, of.keep_full, of.key_file is not None, at, kind
+        )
+    )
 
 
 async def _ask(context: WebContext, request: Request) -> Answer:

@@ -15,10 +15,20 @@ from web.api.whole_lists import whole_list
 from web.context import WebContext
 from web.http.answer import Answer, json_answer
 from web.http.request import Request
-from web.http.routes import Route
+from web.http.routes import Parameter, Route
 
 _PATH: Final = "/api/v1/integrity"
-_COLUMNS: Final = ("id", "found_at", "seen_at", "kind", "sop_instance_uid", "subject", "found_by")
+_COLUMNS: Final = (
+    "id",
+    "found_at",
+    "seen_at",
+    "kind",
+    "sop_instance_uid",
+    "subject",
+    "found_by",
+    "settled_at",
+    "settled",
+)
 
 
 class Runs(Struct, frozen=True):
@@ -68,7 +78,9 @@ class IntegrityDesk:
         return max(last.began_at + timedelta(days=days), last.ended_at or last.began_at)
 
     async def findings(self, request: Request) -> Answer:
-        return whole_list(request, "integrity", await self.book.listed(request.who.scope), _COLUMNS, "-id")
+        settled = request.parameter("settled") == "true"
+        found = await self.book.listed(request.who.scope, settled=settled)
+        return whole_list(request, "integrity", found, _COLUMNS, "-id")
 
     async def scrub(self, request: Request) -> Answer:
         return json_answer(await self.runs.ask("scrub", request.actor), 202)
@@ -87,15 +99,16 @@ def routes(context: WebContext) -> list[Route]:
         ),
         Route(
             method="GET", path=f"{_PATH}/findings", access=Action.SYSTEM_READ, handler=desk.findings, tag="system",
-            summary="What is not as it should be, newest first", query=page_query(_COLUMNS), answer=FindingPage,
+            summary="What is not as it should be, newest first", answer=FindingPage,
+            query={"settled": Parameter("true: what was found and is settled instead"), **page_query(_COLUMNS)},
         ),
         Route(
-            method="POST", path=f"{_PATH}/scrub", access=Action.SETTINGS_WRITE, handler=desk.scrub, tag="system",
+            method="POST", path=f"{_PATH}/scrub", access=Action.STORAGE_WRITE, handler=desk.scrub, tag="system",
             summary="Have every object read and compared now; the scrub that is under way if there is one", answer=Run,
             status=202,
         ),
         Route(
-            method="POST", path=f"{_PATH}/reconcile", access=Action.SETTINGS_WRITE, handler=desk.reconcile, tag="system",
+            method="POST", path=f"{_PATH}/reconcile", access=Action.STORAGE_WRITE, handler=desk.reconcile, tag="system",
             summary="Have objects and index held against each other now, or told of the one under way", body=Wanted,
             answer=Run, status=202,
         ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final
+from typing import Final, Literal
 
 import asyncpg
 from msgspec import Struct
@@ -148,6 +148,22 @@ async def ask_if_due(
                 OR state = 'failed' AND ended_at > now() - interval '1 hour')""",
             full_every_days * 86400, incremental_every_h * 3600,
         )  # fmt: skip
+
+
+async def next_due(
+    connection: asyncpg.Connection, full_every_days: float, incremental_every_h: float
+) -> tuple[Literal["full", "incremental"], datetime]:
+    """What ``ask_if_due`` will ask for next, and when; a moment that has passed: as soon as what is under way has ended."""
+    row = await connection.fetchrow(
+        """SELECT due.full_at <= greatest(due.any_at, due.again_at, now()), greatest(least(due.full_at, due.any_at), due.again_at)
+        FROM (SELECT coalesce(max(began_at) FILTER (WHERE state = 'done' AND kind = 'full')
+                    + make_interval(secs => $1), now()) AS full_at,
+                coalesce(max(began_at) FILTER (WHERE state = 'done') + make_interval(secs => $2), now()) AS any_at,
+                max(ended_at) FILTER (WHERE state = 'failed') + interval '1 hour' AS again_at FROM backups) due""",
+        full_every_days * 86400, incremental_every_h * 3600,
+    )  # fmt: skip
+    assert row is not None, "an aggregate has one row"
+    return ("full" if row[0] else "incremental"), row[1]
 
 
 async def renew(connection: asyncpg.Connection, number: int, lease_s: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -139,3 +140,24 @@ async def test_without_a_place_there_is_nothing_to_keep(database: Database) -> N
 
     with trio.fail_after(5):
         await BackupKeeper(BackupSettings(), database, work).run()
+
+
+async def test_the_next_one_is_told_with_its_kind_and_not_sooner_than_an_hour_after_a_failure(
+    table: Table,
+) -> None:
+    async def next_one() -> tuple[Kind, float]:
+        kind, at = await table.database.run(partial(book.next_due, full_every_days=7, incremental_every_h=24))
+        return kind, round((at - datetime.now(UTC)).total_seconds() / 3600)
+
+    assert await next_one() == ("full", 0)
+    assert await table.due() == ["full"]
+    number, _ = await table.take() or (0, "full")
+    await table.end(number)
+    assert await next_one() == ("incremental", 24)
+    await table.age(hours=6 * 24 + 1)
+    assert await table.due() == ["incremental"]
+    number, _ = await table.take() or (0, "full")
+    await table.end(number, Outcome(problem="the disk is full"))
+    assert await next_one() == ("incremental", 1)
+    await table.age(hours=24)
+    assert await next_one() == ("full", -23)
