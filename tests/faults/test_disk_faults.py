@@ -45,10 +45,16 @@ SAMPLED = [
     Failure("fdatasync", "EIO", 2, lasting=True),
     Failure("fsync", "EIO", 2, lasting=True),
     Failure("pwrite64", "ENOSPC", 3, lasting=False),
+    Failure("pwritev", "ENOSPC", 2, lasting=False),
 ]
+# Some system calls have another name where they take folders or flags.
+NAMES = {
+    "rename": ["?rename", "?renameat", "?renameat2"],
+    "pwritev": ["?pwritev", "?pwritev2"],
+}
 ALL = [
     Failure(call, error, when, lasting=error == "EIO" or "sync" in call)
-    for call in ("pwrite64", "ftruncate", "rename", "fdatasync", "fsync")
+    for call in ("pwrite64", "pwritev", "ftruncate", "rename", "fdatasync", "fsync")
     for error in ("EIO", "ENOSPC")
     for when in (1, 2, 3)
 ]
@@ -65,8 +71,7 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
 
 def check_failure(rig: Rig, ledger: Ledger, trace: Path, failure: Failure) -> None:
     (worker,) = rig.worker_pids()
-    # The system call has another name where rename takes folders.
-    calls = [failure.call] if failure.call != "rename" else ["?rename", "?renameat", "?renameat2"]
+    calls = NAMES.get(failure.call, [failure.call])
     read_only = len(rig.logged("object_store_read_only"))
     inject = f"{','.join(calls)}:error={failure.error}:when={failure.when}"
     with (
