@@ -114,7 +114,7 @@ class StorageSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
             pattern="^(segments|files)$",
             description="segments: new objects of up to 1 MiB share files; files: each has its own. Both are read always.",
         ),
-    ] = "files"
+    ] = "segments"
     writer_threads: Annotated[
         int, Meta(ge=1, le=64, description="Native threads that write objects, per worker.")
     ] = 4

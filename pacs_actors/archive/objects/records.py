@@ -34,21 +34,26 @@ def blocks_of(size_bytes: int) -> int:
     return size_bytes + -size_bytes % BLOCK_BYTES
 
 
-def record_at(fd: int, block: int) -> ObjectRecord | None:
-    """The record of the object that begins there; None if none does, or it says what cannot be. raises: OSError"""
+def record_at(fd: int, block: int, end: int | None = None) -> ObjectRecord | None:
+    """The record of the object that begins there; None if none does, or it says what cannot be.
+
+    end:     the segment's size, if it is known
+    raises:  OSError
+    """
     start = block * BLOCK_BYTES
     record = read_record(os.pread(fd, PREAMBLE_BYTES, start), block)
     if record is None or not PREAMBLE_BYTES < record.size_bytes <= BUFFER_BYTES:
         return None
-    return record if start + record.size_bytes <= os.fstat(fd).st_size else None
+    return record if start + record.size_bytes <= (end or os.fstat(fd).st_size) else None
 
 
 def walk(fd: int) -> Iterator[Extent]:
     """Every object of a segment, in order; what is removed or written meanwhile may be missed. raises: OSError"""
+    size_bytes = os.fstat(fd).st_size
     for data in written(fd):
         at, end = data.start, data.end
         while at < end:
-            record = record_at(fd, at // BLOCK_BYTES)
+            record = record_at(fd, at // BLOCK_BYTES, size_bytes)
             if record is None:
                 at += BLOCK_BYTES
                 continue
