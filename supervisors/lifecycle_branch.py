@@ -12,6 +12,7 @@ from config.settings import Settings
 from pacs_actors.archive.deletions import Deletions
 from pacs_actors.archive.objects.local import LocalObjectStore
 from pacs_actors.archive.progress import IndexProgress
+from pacs_actors.archive.transcoder import Transcoder
 from pacs_actors.database import Database
 from pacs_actors.lifecycle.carrier import Carrier
 from pacs_actors.lifecycle.copies import Copies
@@ -22,6 +23,7 @@ from pacs_actors.lifecycle.policies import Tier
 from pacs_actors.lifecycle.policy_book import PolicyBook
 from pacs_actors.lifecycle.prefetcher import Prefetcher
 from pacs_actors.lifecycle.recaller import Recaller
+from pacs_actors.lifecycle.recoding import Recoder
 from pacs_actors.lifecycle.storage_figures import StorageFigures
 from pacs_actors.lifecycle.stores.interface import TierStore
 from pacs_actors.lifecycle.stores.opening import make_store
@@ -51,6 +53,7 @@ class LifecycleBranch:
         stores: Mapping[str, TierStore],
         progress: IndexProgress,
         deletions: Deletions,
+        transcoder: Transcoder,
         *,
         deleted: Callable[[], None],
         undo_s: Callable[[], float],
@@ -62,7 +65,13 @@ class LifecycleBranch:
         self.copies, self.moves, self.policies = Copies(database), Moves(database), PolicyBook(database)
         self.figures = StorageFigures(database, self._root, orders.settings.storage.reserve_bytes)
         self.carrier = Carrier(
-            store, stores, self.copies, progress, scratch=self._root / "tmp", read_back=settings.read_back
+            store,
+            stores,
+            self.copies,
+            progress,
+            recoder=Recoder(transcoder, store.threads, self._root / "tmp"),
+            scratch=self._root / "tmp",
+            read_back=settings.read_back,
         )
         self.recaller = Recaller(
             store, self.carrier, self.copies, self.moves,

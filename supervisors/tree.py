@@ -179,7 +179,7 @@ class WorkerTree:
         facilities.commitments = CommitmentAgent(facilities, CommitmentBook(database))
         deletions = Deletions(database)
         self.lifecycle = LifecycleBranch(
-            self.orders, database, store, stores, progress, deletions,
+            self.orders, database, store, stores, progress, deletions, transcoder,
             deleted=self._look_for_deletions, undo_s=lambda: self.book.current.web.undo_s,
         )  # fmt: skip
         facilities.recaller, facilities.lifecycle = self.lifecycle.recaller, self.lifecycle.desk

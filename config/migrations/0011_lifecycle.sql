@@ -16,7 +16,8 @@ CREATE TABLE object_copies (
     object_digest           bytea NOT NULL,          -- as instances.digest
     store                   text COLLATE "C" NOT NULL,
     key                     text COLLATE "C" NOT NULL,
-    form                    text COLLATE "C" NOT NULL DEFAULT 'plain',  -- or how it is compressed there
+    form                    text COLLATE "C" NOT NULL DEFAULT 'plain',  -- or how it is compressed or coded there
+    transfer_syntax_uid     text COLLATE "C" NOT NULL,  -- of the object, whatever the copy is coded in
     stored_bytes            bigint NOT NULL,         -- as it lies there
     stored_digest           bytea NOT NULL,          -- xxh3-128 of all of that
     verified_at             timestamptz NOT NULL,    -- when it was last read back and found whole

@@ -132,14 +132,19 @@ class Deletions:
 
     # -- for the keeper ---------------------------------------------------------------------------------------------------------
     async def take(self, lease_s: float) -> Due | None:
-        """One at which there is something to do. What nobody may undo any more is to be erased from here on."""
+        """One at which there is something to do. What nobody may undo any more is to be erased from here on.
+
+        Not while the wall clock is another than it was a moment ago: a jump of years must not erase all that could be undone.
+        """
 
         async def unit(connection: asyncpg.Connection) -> Due | None:
             row = await connection.fetchrow(
                 """UPDATE deletions d SET leased_until = now() + make_interval(secs => $1),
-                    state = CASE WHEN d.state = 'deleted' AND d.aside AND d.undo_until <= now() THEN 'erasing' ELSE d.state END
+                    state = CASE WHEN d.state = 'deleted' AND d.aside THEN 'erasing' ELSE d.state END
                 FROM (SELECT id FROM deletions WHERE state IN ('deleted', 'undoing', 'erasing') AND leased_until <= now()
-                    AND (state <> 'deleted' OR NOT aside OR undo_until <= now()) ORDER BY id LIMIT 1
+                    AND (state <> 'deleted' OR NOT aside OR undo_until <= now() AND EXISTS (SELECT FROM lifecycle_clock
+                        WHERE doubted_since IS NULL AND now() - seen_at BETWEEN interval '-1 hour' AND interval '1 day'))
+                    ORDER BY id LIMIT 1
                     FOR UPDATE SKIP LOCKED) due
                 WHERE d.id = due.id
                 RETURNING d.id, d.state, d.patient_id, d.study_instance_uid, d.series_instance_uid, d.sop_instance_uid""",

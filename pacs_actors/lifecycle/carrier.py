@@ -19,6 +19,7 @@ from pacs_actors.archive.objects.local import LocalObjectStore
 from pacs_actors.archive.progress import IndexProgress, batch_of
 from pacs_actors.lifecycle.copies import Copies, Copy, Form, Held
 from pacs_actors.lifecycle.packing import SUFFIX, Unpacker, pack
+from pacs_actors.lifecycle.recoding import SYNTAXES, CannotUndo, Recoder
 from pacs_actors.lifecycle.stores.copy_keys import object_key
 from pacs_actors.lifecycle.stores.errors import CopyDiffers, CopyMissing, StoreUnavailable
 from pacs_actors.lifecycle.stores.interface import TierStore
@@ -55,9 +56,11 @@ class Carrier:
         copies: Copies,
         progress: IndexProgress,
         *,
+        recoder: Recoder,
         scratch: Path,
         read_back: bool = True,
     ) -> None:
+        self._recoder = recoder
         self.store, self.stores, self.copies, self.progress = store, stores, copies, progress
         self._scratch, self._read_back = scratch, read_back
 
@@ -67,8 +70,8 @@ class Carrier:
         raises: NoGoodCopy; what TierStore.put does; Unavailable
         """
         target = self.stores[to]
-        key = object_key(study_instance_uid, held.sop_instance_uid, held.digest, SUFFIX[form])
-        async with self._source(held, form) as source:
+        async with self._source(held, form) as (source, got):
+            key = object_key(study_instance_uid, held.sop_instance_uid, held.digest, SUFFIX.get(got, ""))
             try:
                 stored = await target.put(key, source)
             except CopyDiffers:
@@ -79,7 +82,7 @@ class Carrier:
         if not await (target.verify(stored) if self._read_back else target.confirm(stored)):
             await target.remove(key)
             raise StoreUnavailable(to, "what was stored is not what came back")
-        return Copy(form, stored)
+        return Copy(got, held.transfer_syntax_uid, stored)
 
     async def is_good(self, held: Held, store: str) -> bool:
         """Whether the copy of an instance in a store is what it should be; one that is not is a copy no more."""
@@ -145,15 +148,25 @@ class Carrier:
 
     # -- sources ----------------------------------------------------------------------------------------------------------------
     @asynccontextmanager
-    async def _source(self, held: Held, form: Form) -> AsyncIterator[ObjectFile]:
-        """The object as a file, compressed as wanted. raises: NoGoodCopy, Unavailable"""
+    async def _source(self, held: Held, form: Form) -> AsyncIterator[tuple[ObjectFile, Form]]:
+        """The object as a file in the form that is wanted, or as zstd if it has no images that can be coded so.
+
+        raises: NoGoodCopy, Unavailable
+        """
         async with self._object(held) as file:
+            if form in SYNTAXES:
+                try:
+                    async with self._recoder.coded(file, held, form) as coded:
+                        yield coded, form
+                        return
+                except CannotUndo:
+                    form = "zstd"
             if form == "plain":
-                yield file
+                yield file, form
                 return
             with tempfile.TemporaryFile(dir=self._scratch, buffering=0) as packed:
                 size_bytes = await self.store.threads.run(pack, file, form, packed.fileno())
-                yield ObjectFile(packed.fileno(), 0, size_bytes)
+                yield ObjectFile(packed.fileno(), 0, size_bytes), form
 
     @asynccontextmanager
     async def _object(self, held: Held) -> AsyncIterator[ObjectFile]:
@@ -202,6 +215,15 @@ class Carrier:
 
     async def _plain(self, held: Held, copy: Copy, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """The object's bytes. raises: CannotUnderstand if there are more or fewer of them"""
+        if copy.form in SYNTAXES:
+            with tempfile.TemporaryFile(dir=self._scratch, buffering=0) as coded:
+                at = 0
+                async for piece in pieces:
+                    await self.store.threads.run(os.pwrite, coded.fileno(), piece, at)
+                    at += len(piece)
+                async for piece in self._recoder.decoded(ObjectFile(coded.fileno(), 0, at), copy.syntax):
+                    yield piece
+            return
         unpacker = Unpacker(copy.form, held.size_bytes)
         async for piece in pieces:
             if copy.form == "plain":

@@ -18,7 +18,7 @@ from pacs_actors.database import Database
 from pacs_actors.lifecycle.stores.interface import StoredCopy
 from protocols.dataset.record import StoredObject
 
-Form = Literal["plain", "gzip", "zstd", "lz4"]
+Form = Literal["plain", "gzip", "zstd", "lz4", "rle", "jpeg-ls", "jpeg-2000", "htj2k"]
 Availability = Literal["ONLINE", "NEARLINE", "OFFLINE", "UNAVAILABLE"]
 _WITHIN_S: Final = 120.0
 
@@ -48,16 +48,17 @@ class Held(Struct, frozen=True):
 
 
 class Copy(Struct, frozen=True):
-    """A verified copy of an object in a store."""
+    """A verified copy of an object in a store. syntax: the object's Transfer Syntax UID, whatever the copy is coded in"""
 
     form: Form
+    syntax: str
     stored: StoredCopy
 
 
 _HELD: Final = """
     SELECT i.sop_instance_uid, i.sop_class_uid, i.transfer_syntax_uid, i.object_key, i.size_bytes, i.data_offset, i.digest,
         i.source, i.availability,
-        (SELECT array_agg((c.store, c.form, c.key, c.stored_bytes, c.stored_digest)) FROM object_copies c
+        (SELECT array_agg((c.store, c.form, c.transfer_syntax_uid, c.key, c.stored_bytes, c.stored_digest)) FROM object_copies c
             WHERE c.sop_instance_uid = i.sop_instance_uid AND c.object_digest = i.digest)
     FROM instances i"""
 
@@ -100,11 +101,11 @@ class Copies:
 
         async def unit(connection: asyncpg.Connection) -> dict[str, Copy]:
             rows = await connection.fetch(
-                "SELECT store, form, key, stored_bytes, stored_digest FROM object_copies "
+                "SELECT store, form, transfer_syntax_uid, key, stored_bytes, stored_digest FROM object_copies "
                 "WHERE sop_instance_uid = $1 AND object_digest = $2",
                 sop_instance_uid, digest,
             )  # fmt: skip
-            return {row[0]: Copy(row[1], StoredCopy(*row[2:])) for row in rows}
+            return {row[0]: Copy(row[1], row[2], StoredCopy(*row[3:])) for row in rows}
 
         return await self.database.run(unit)
 
@@ -124,7 +125,8 @@ class Copies:
         """Note copies that were read back and found whole."""
         rows = [
             (
-                held.sop_instance_uid, held.digest, store, copy.stored.key, copy.form, copy.stored.size_bytes, copy.stored.digest,
+                held.sop_instance_uid, held.digest, store, copy.stored.key, copy.form, copy.syntax,
+                copy.stored.size_bytes, copy.stored.digest,
             )
             for held, copy in copied
         ]  # fmt: skip
@@ -137,9 +139,10 @@ class Copies:
                     store, [row[3] for row in rows],
                 )  # fmt: skip
                 await connection.executemany(
-                    """INSERT INTO object_copies (sop_instance_uid, object_digest, store, key, form, stored_bytes, stored_digest,
-                        verified_at) VALUES ($1, $2, $3, $4, $5, $6, $7, now())
+                    """INSERT INTO object_copies (sop_instance_uid, object_digest, store, key, form, transfer_syntax_uid,
+                        stored_bytes, stored_digest, verified_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, now())
                     ON CONFLICT (sop_instance_uid, object_digest, store) DO UPDATE SET key = excluded.key, form = excluded.form,
+                        transfer_syntax_uid = excluded.transfer_syntax_uid,
                         stored_bytes = excluded.stored_bytes, stored_digest = excluded.stored_digest,
                         verified_at = excluded.verified_at""",
                     rows,
@@ -325,7 +328,7 @@ class Copies:
 
 def _held(row: asyncpg.Record) -> Held:
     copies = {
-        store: Copy(form, StoredCopy(key, size_bytes, digest))
-        for store, form, key, size_bytes, digest in row[9] or ()
+        store: Copy(form, syntax, StoredCopy(key, size_bytes, digest))
+        for store, form, syntax, key, size_bytes, digest in row[9] or ()
     }
     return Held(*(*row[:9], copies))

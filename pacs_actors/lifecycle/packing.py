@@ -15,7 +15,7 @@ from pacs_actors.lifecycle.copies import Form
 from pacs_actors.lifecycle.stores.copy_keys import Compression
 from protocols.errors import CannotUnderstand
 
-SUFFIX: Final[dict[Form, Compression]] = {"plain": "", "gzip": "gz", "zstd": "zst", "lz4": "lz4"}
+SUFFIX: Final[dict[Form, Compression]] = {"gzip": "gz", "zstd": "zst", "lz4": "lz4"}
 _PIECE_BYTES: Final = 1024 * 1024
 _GZIP: Final = 31
 _ZSTD_WINDOW_BYTES: Final = 32 * 1024 * 1024

@@ -8,9 +8,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import pydicom
 import pytest
+from pydicom.data import get_testdata_file
 from pydicom.uid import generate_uid
 
+from pacs_actors.lifecycle.recoding import SYNTAXES
 from tests.system import peers, stow
 from tests.system.dicomweb import Client, path_of
 from tests.system.server import Server, running
@@ -126,6 +129,36 @@ def test_a_study_moves_away_and_comes_back_when_it_is_looked_at(clinic: Server) 
     assert answers.values("InstanceAvailability") == ["NEARLINE"]
     assert downloads(clinic, study) == before
     peers.wait_until(lambda: place(clinic, study) == ("ONLINE", 3, {NEAR: 3}), "all of it is back")
+
+
+@pytest.mark.parametrize("form", ["jpeg-ls", "jpeg-2000", "htj2k", "rle"])
+def test_images_that_are_coded_elsewhere_come_back_as_they_were_to_the_last_byte(
+    clinic: Server, form: str
+) -> None:
+    uids = {"StudyInstanceUID": generate_uid(), "SeriesInstanceUID": generate_uid()}
+    names = ("CT_small.dcm", "MR_small.dcm", "rtplan.dcm")
+    study = [again(name, SOPInstanceUID=generate_uid(), **uids) for name in names]
+    assert stow.store(clinic, *study).status == 200
+    before = downloads(clinic, study)
+    known = set(files(clinic, NEAR))
+    moved(clinic, study, "online", NEAR, form=form)
+    made = sorted(set(files(clinic, NEAR)) - known)
+    kept = [pydicom.dcmread(path) for path in made if path.suffix == ".dcm"]
+    assert {one.file_meta.TransferSyntaxUID for one in kept} == {SYNTAXES[form]} and len(kept) == 2
+    assert sum(path.suffix == ".zst" for path in made) == 1, "what has no image is compressed"
+    assert downloads(clinic, study) == before
+
+
+def again(name: str, **attributes: str) -> peers.Instance:
+    """One of pydicom's files under other UIDs."""
+    dataset = pydicom.dcmread(str(get_testdata_file(name)))
+    for keyword, value in attributes.items():
+        setattr(dataset, keyword, value)
+    syntax = str(dataset.file_meta.TransferSyntaxUID)
+    return peers.Instance(
+        str(dataset.SOPClassUID), str(dataset.SOPInstanceUID), syntax, peers.encode(dataset, syntax),
+        str(dataset.StudyInstanceUID), str(dataset.SeriesInstanceUID),
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("form", ["zstd", "gzip", "lz4"])
