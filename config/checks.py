@@ -45,6 +45,7 @@ def problems(settings: Settings) -> Iterator[str]:
             yield f"{at}: expected a keyword or 8 hexadecimal digits, not {attribute!r}"
     yield from _nodes(settings)
     yield from store_problems(settings.stores)
+    yield from _nodes_of_the_archive(settings)
 
 
 def warnings(settings: Settings) -> Iterator[str]:
@@ -59,6 +60,14 @@ def warnings(settings: Settings) -> Iterator[str]:
         yield "web.host: passwords and images cross the network in the clear; set web.tls_certificate, or a proxy"
     if settings.backup.key_file is not None and not Path(settings.backup.key_file).is_file():
         yield f"backup.key_file: no such file: {settings.backup.key_file}; every backup will fail"
+
+
+def _nodes_of_the_archive(settings: Settings) -> Iterator[str]:
+    if settings.server.node and settings.database.url is None:
+        yield "server.node: only node 0 has an embedded database; set database.url"
+    for position, name in enumerate(settings.lifecycle.replicate_to):
+        if name not in settings.stores:
+            yield f"lifecycle.replicate_to[{position}]: there is no [stores.{name}]"
 
 
 def _tls(settings: Settings) -> Iterator[str]:

@@ -34,6 +34,27 @@ class LifecycleSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only
             description="Most that recalled studies may take of the online store; the longest unused leave first. 0: no limit.",
         ),
     ] = 0
+    replicate_to: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Stores that get a copy of every instance as soon as it is indexed: what other nodes serve it from, or a"
+            " second site."
+        ),
+    ] = ()
+    replicas_at_once: Annotated[
+        int, Meta(ge=1, le=64, description="Such copies that a worker makes at once, for each store.")
+    ] = 4
+    replication_alert_s: Annotated[
+        float,
+        Meta(
+            ge=1,
+            description="An instance that lacks such a copy for longer than that raises an alert, seconds.",
+        ),
+    ] = 900.0
+    node_cache_bytes: Annotated[
+        int,
+        Meta(ge=1048576, description="Most disk space that copies of other nodes' objects may take, bytes."),
+    ] = 10 * 1024**3
     prefetch_priors: Annotated[
         int,
         Meta(

@@ -309,6 +309,14 @@ class ServerSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     workers: Annotated[
         int, Meta(ge=0, le=64, description="Worker processes; 0: what measured best on this machine.")
     ] = 0
+    node: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=98,
+            description="Our number among the nodes that share database.url. It belongs to the data folder for good.",
+        ),
+    ] = 0
     grace_s: Annotated[float, Meta(gt=0, le=300, description="Longest drain after SIGTERM, seconds.")] = 25.0
     frozen_after_s: Annotated[
         float,

@@ -8,11 +8,13 @@ from __future__ import annotations
 from msgspec import Struct, field
 
 from config.settings import Settings
+from pacs_actors.archive.objects.keys import SLOTS_OF_A_NODE
 
 
 class WorkerOrders(Struct, frozen=True):
     """Listening sockets and the shared page are inherited file descriptors.
 
+    slot:            the worker's number on this node: its place in the shared page
     dsn:             the database, as the role that works in it
     owner_dsn:       the same as the role that owns the tables, to migrate them; "": that is the role of ``dsn``
     origins:         where each setting was written, as ``config.load`` has it
@@ -30,6 +32,11 @@ class WorkerOrders(Struct, frozen=True):
     owner_dsn: str = ""
     admin_password: str | None = None
     origins: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def object_slot(self) -> int:
+        """The worker's number among all of the archive: no other has it, on whatever node."""
+        return self.settings.server.node * SLOTS_OF_A_NODE + self.slot
 
     def __repr__(self) -> str:
         return f"WorkerOrders(slot={self.slot})"

@@ -46,6 +46,7 @@ from pacs_actors.archive.ingest_writer import IngestWriter
 from pacs_actors.archive.ledger import Ledger
 from pacs_actors.archive.metadata_files import FOLDER, MetadataFiles
 from pacs_actors.archive.objects.buffers import BufferPool
+from pacs_actors.archive.objects.keys import node_of
 from pacs_actors.archive.objects.local import LocalObjectStore
 from pacs_actors.archive.progress import IndexProgress
 from pacs_actors.archive.query_responder import FindMatches, QueryResponder
@@ -114,7 +115,7 @@ class WorkerTree:
         settings, slot = self.settings, self.orders.slot
         debt = max(0, self.page.answered(slot) - self.page.indexed(slot))
         async with (
-            LocalObjectStore(Path(settings.server.data), slot, settings.storage) as store,
+            LocalObjectStore(Path(settings.server.data), self.orders.object_slot, settings.storage) as store,
             open_stores(settings) as stores,
             Database(self.orders.dsn, settings.database) as database,
             self._transcoder() as transcoder,
@@ -270,9 +271,14 @@ class WorkerTree:
         )
 
     def _slots_to_recover(self, store: LocalObjectStore) -> list[int]:
-        """Our own slot, and for the first worker those of workers that were there before there were fewer."""
-        own = self.orders.slot
-        return [own] + ([slot for slot in store.slots() if slot >= self.orders.workers] if own == 0 else [])
+        """Our own slot, and for the first worker those of workers of this node that were there before there were fewer."""
+        first = self.orders.object_slot - self.orders.slot
+        left = [
+            slot
+            for slot in store.slots()
+            if node_of(slot) == store.node and slot >= first + self.orders.workers
+        ]
+        return [store.slot] + (left if self.orders.slot == 0 else [])
 
     async def _say_accepting(self, *, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
         if not self._drain_asked.is_set():

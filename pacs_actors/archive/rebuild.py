@@ -62,7 +62,9 @@ async def rebuild(
     custom = custom_attributes(settings.index.custom_attributes)
     # A slot of its own, so that a running server's are left alone; nothing is stored in it.
     async with (
-        LocalObjectStore(Path(settings.server.data), MAX_SLOT, settings.storage) as store,
+        LocalObjectStore(
+            Path(settings.server.data), MAX_SLOT, settings.storage, node=settings.server.node
+        ) as store,
         Database(dsn, settings.database) as database,
         trio.open_nursery() as nursery,
     ):

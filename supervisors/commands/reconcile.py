@@ -123,7 +123,9 @@ async def _reconcile(settings: Settings, fix: bool, listed: list[Trouble]) -> Re
     # A slot of its own, so that a running server's are left alone.
     async with (
         index_of(settings) as database,
-        LocalObjectStore(Path(settings.server.data), MAX_SLOT, settings.storage) as store,
+        LocalObjectStore(
+            Path(settings.server.data), MAX_SLOT, settings.storage, node=settings.server.node
+        ) as store,
         NativePool(settings.storage.writer_threads, "reconcile") as pool,
         trio.open_nursery() as nursery,
     ):

@@ -128,7 +128,9 @@ async def _scrub(settings: Settings, arguments: argparse.Namespace, report: _Rep
     rate = None if arguments.rate is None else arguments.rate * _MB
     # A slot of its own, so that a running server's are left alone; nothing is stored in it.
     async with (
-        LocalObjectStore(Path(settings.server.data), MAX_SLOT, settings.storage) as store,
+        LocalObjectStore(
+            Path(settings.server.data), MAX_SLOT, settings.storage, node=settings.server.node
+        ) as store,
         index_if_any(settings) as database,
         NativePool(max(settings.integrity.threads, settings.storage.writer_threads), "scrub") as pool,
     ):

@@ -6,6 +6,7 @@ path, so no string from the network or the index can leave the store's folder.
 objects:     ``<slot>/<batch, 8 hex digits>/<hash, 32 hex digits>.dcm``, a file of its own
 packed:      ``<slot>/<batch, 8 hex digits>/<block, 8 hex digits>``, a place in the folder's segment, in blocks of 4096 bytes
 quarantine:  ``quarantine/<why>/<slot>-<batch>-<hash or block>.dcm``, a file of its own
+cache:       ``cache/<slot>-<batch>-<hash or block>.dcm``, a copy of an object that lies on another node
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from protocols.errors import PacsError
 
 MAX_SLOT: Final = 9999
 MAX_BATCH: Final = 0xFFFFFFFF
+SLOTS_OF_A_NODE: Final = 100
+"""Worker W of node N has the slot 100 N + W. What is above those of node 98 is for commands that store nothing."""
 SEGMENT: Final = "segment"
 """Name of the file in a batch folder that packed objects share."""
 _OBJECT: Final = re.compile(
@@ -31,6 +34,11 @@ _QUARANTINED: Final = re.compile(
     r"quarantine/(?:conflict|damaged|deleted|unindexable)/[0-9]{1,4}-[0-9a-f]{8}-(?:[0-9a-f]{32}|[0-9a-f]{8})\.dcm",
     re.ASCII,
 )
+
+_CACHED: Final = re.compile(
+    r"cache/((?:0|[1-9][0-9]{0,3})-[0-9a-f]{8}-(?:[0-9a-f]{32}|[0-9a-f]{8})\.dcm)", re.ASCII
+)
+CACHE_FOLDER: Final = "cache/objects"
 
 QuarantineReason = Literal["conflict", "damaged", "deleted", "unindexable"]
 """conflict: same SOP Instance UID as an earlier object, other bytes; damaged: torn by a crash, or its
@@ -120,6 +128,9 @@ def place_of(key: str) -> Place:
         return Place(f"{folder}/{match[3]}.dcm", None)
     if _QUARANTINED.fullmatch(key):
         return Place(key, None)
+    cached = _CACHED.fullmatch(key)
+    if cached is not None:
+        return Place(f"{CACHE_FOLDER}/{shard_of(cached[1])}/{cached[1]}", None)
     raise ObjectMissing(key)
 
 
@@ -140,6 +151,27 @@ def quarantine_key(key: str, why: QuarantineReason) -> str:
         return key
     parts = parse_key(key)
     return f"quarantine/{why}/{parts.slot}-{parts.batch:08x}-{parts.name}.dcm"
+
+
+def cache_key(key: str) -> str:
+    """What a node calls its copy of another node's object. raises: ObjectMissing if that is no key of an object"""
+    parts = parse_key(key)
+    return f"cache/{parts.slot}-{parts.batch:08x}-{parts.name}.dcm"
+
+
+def shard_of(name: str) -> str:
+    """The folder of a copy in the cache, by the last digits of its name: a folder is not to hold all of them."""
+    return name.removesuffix(".dcm")[-2:]
+
+
+def node_of(slot: int) -> int:
+    """The number of the node that a slot belongs to."""
+    return slot // SLOTS_OF_A_NODE
+
+
+def node_of_key(key: str) -> int:
+    """The number of the node that an object lies on. raises: ObjectMissing if it is no key of an object"""
+    return node_of(parse_key(key).slot)
 
 
 class Names:

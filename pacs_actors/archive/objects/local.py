@@ -38,6 +38,8 @@ from pacs_actors.archive.objects.keys import (
     Names,
     QuarantineReason,
     batch_folder,
+    node_of,
+    node_of_key,
     slot_folder,
 )
 from pacs_actors.archive.objects.moving import Mover
@@ -70,7 +72,8 @@ class LocalObjectStore:
     """See ``interface.ObjectStore``. An async context manager: open before use, once.
 
     root:     the server's data folder
-    slot:     the worker's number; one process at a time may have it
+    slot:     the worker's; one process at a time may have it
+    node:     the node that the folder belongs to; None: that of the slot
     system:   the system calls
     clock:    monotonic seconds
     threads:  the native threads, for others' use too while the store is open
@@ -82,12 +85,14 @@ class LocalObjectStore:
         slot: int,
         settings: StorageSettings,
         *,
+        node: int | None = None,
         system: FileSystem | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         if not 0 <= slot <= MAX_SLOT:
             raise Misuse(f"slot {slot}")
         self.root, self.slot, self.settings = root, slot, settings
+        self.node = node_of(slot) if node is None else node
         self.threads = NativePool(settings.writer_threads, f"store-{slot}")
         self._system = system or FileSystem()
         self._clock = clock
@@ -119,6 +124,10 @@ class LocalObjectStore:
         await self._packing.__aexit__(kind, error, trace)
         await self.threads.__aexit__(kind, error, trace)
         self._close()
+
+    def owns(self, key: str) -> bool:
+        """Whether an object of this key is this node's: another's is not in our folder. raises: ObjectMissing if it is no key"""
+        return node_of_key(key) == self.node
 
     def current_batch(self) -> int:
         return self._folders.current
