@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from types import TracebackType
 
-import trio
-
 from pacs_actors.archive.locating import LocatedInstance
 from pacs_actors.archive.objects.keys import ObjectMissing
 from pacs_actors.archive.transcoder import convertible
@@ -17,10 +15,9 @@ from pacs_actors.dicom.facilities import Facilities
 from pacs_actors.dicom.link import DicomLink, Incoming
 from pacs_actors.dicom.sender import ObjectDamaged, ObjectSender, Outgoing
 from pacs_actors.dicom.tls import client_context
-from pacs_actors.lifecycle.recaller import BeingRecalled
 from pacs_actors.operations import logs
 from protocols.dimse.commands import CommandField
-from protocols.errors import PacsError, PeerError
+from protocols.errors import PacsError, PeerError, Unavailable
 from protocols.ul.model import MAX_CONTEXTS
 from protocols.ul.negotiation import Context, Negotiated
 from protocols.ul.sop_classes import UNCOMPRESSED
@@ -29,8 +26,6 @@ PROCESSING_FAILURE = 0x0110
 NO_CONTEXT = 0x0122
 _MESSAGE_IDS = 0xFFFF
 _RELEASE_WITHIN_S = 5.0
-_RECALLED_WITHIN_S = 600.0
-_LOOK_EVERY_S = 2.0
 _TIMEOUTS = Timeouts(connect=10.0, association=15.0, response=60.0)
 
 
@@ -102,7 +97,7 @@ class Outlet:
         """
         try:
             context, outgoing = await self._chosen(instance)
-        except OSError as failure:
+        except (OSError, Unavailable) as failure:
             logs.error("object_unreadable", key=instance.key, why=str(failure))
             return PROCESSING_FAILURE
         except PacsError as failure:
@@ -125,21 +120,14 @@ class Outlet:
         return await self._receive_status()
 
     async def _chosen(self, instance: LocatedInstance) -> tuple[Context, Outgoing]:
-        """As ``_choose``, of an object that may have to be brought back first, which can take long from a slow store."""
+        """As ``_choose``, of an object that may have to be brought back first."""
         recaller = self.facilities.recaller
         recaller.used(instance.study_instance_uid)
         try:
             return await self._choose(instance)
         except ObjectMissing:
             pass
-        until = trio.current_time() + _RECALLED_WITHIN_S
-        while True:
-            try:
-                return await self._choose(await recaller.recalled(instance))
-            except BeingRecalled:
-                if self.cancel_asked or trio.current_time() >= until:
-                    raise
-            await trio.sleep(_LOOK_EVERY_S)
+        return await self._choose(await recaller.recalled(instance))
 
     async def _choose(self, instance: LocatedInstance) -> tuple[Context, Outgoing]:
         """The context to send an instance in, as it is stored if the peer takes that, else transcoded."""

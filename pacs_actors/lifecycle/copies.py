@@ -109,6 +109,19 @@ class Copies:
 
         return await self.database.run(unit)
 
+    async def offline_studies(self, sop_instance_uids: Sequence[str]) -> list[str]:
+        """Studies of which some of these instances are in slow stores only."""
+
+        async def unit(connection: asyncpg.Connection) -> list[str]:
+            rows = await connection.fetch(
+                "SELECT DISTINCT s.study_instance_uid FROM instances i JOIN series e ON e.id = i.series "
+                "JOIN studies s ON s.id = e.study WHERE i.sop_instance_uid = ANY ($1::text[]) AND i.availability = 'OFFLINE'",
+                list(sop_instance_uids),
+            )
+            return [row[0] for row in rows]
+
+        return await self.database.run(unit, within_s=_WITHIN_S)
+
     async def sizes(self, study_instance_uid: str) -> tuple[int, int]:
         """(instances, their bytes) of a study."""
 

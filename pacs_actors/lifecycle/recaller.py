@@ -122,6 +122,15 @@ class Recaller:
             raise failures[0]
         return found
 
+    async def slow(self, instances: Sequence[LocatedInstance]) -> list[str]:
+        """Studies of theirs that are in slow stores only; their recall is ordered. raises: Unavailable"""
+        if not self._slow or not instances:
+            return []
+        studies = await self.copies.offline_studies([one.sop_instance_uid for one in instances])
+        for study in studies:
+            await self._order(study)
+        return studies
+
     async def heal(self, sop_instance_uid: str) -> bool:
         """Give an instance whose object is lost or damaged a new one from a copy. False: there is no good one.
 

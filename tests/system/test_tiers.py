@@ -16,9 +16,10 @@ from pydicom.uid import generate_uid
 from pacs_actors.lifecycle.recoding import SYNTAXES
 from tests.system import peers, stow
 from tests.system.dicomweb import Client, path_of
-from tests.system.server import Server, running
+from tests.system.server import Server, free_port, running
 
 NEAR, FAR = "nas", "vault"
+DESTINATION = free_port()
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,8 @@ def clinic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         reserve_bytes = 0
         """
     )
-    with running(Server(root / "data", workers=2, options=("--config", str(config)))) as server:
+    nodes = (f"DEST=127.0.0.1:{DESTINATION}",)
+    with running(Server(root / "data", workers=2, nodes=nodes, options=("--config", str(config)))) as server:
         yield server
 
 
@@ -187,10 +189,16 @@ def test_an_archived_study_is_recalled_before_it_is_served(clinic: Server) -> No
     assert downloads(clinic, study) == before
 
 
-def test_a_move_over_dicom_waits_for_the_archive(clinic: Server) -> None:
+def test_a_retrieval_over_dicom_waits_for_the_archive(clinic: Server) -> None:
     study = stored(clinic)
     moved(clinic, study, "online", FAR)
     told, inbox = peers.get(clinic, study, "STUDY", {"StudyInstanceUID": study[0].study})
+    assert told.status == 0x0000 and len(inbox.received) == 3
+    moved(clinic, study, "online", "")
+    assert place(clinic, study) == ("OFFLINE", 0, {FAR: 3})
+    inbox = peers.Inbox()
+    with peers.listening(DESTINATION, [one.context for one in study], inbox=inbox):
+        told = peers.move(clinic, "STUDY", {"StudyInstanceUID": study[0].study})
     assert told.status == 0x0000 and len(inbox.received) == 3
 
 

@@ -48,6 +48,8 @@ UNABLE_TO_CALCULATE = 0xA701
 MOVE_DESTINATION_UNKNOWN = 0xA801
 FAILED_SOP_INSTANCE_UID_LIST = 0x00080058
 _PENDING_EVERY_S = 0.5
+_RECALLED_WITHIN_S = 1800.0
+_LOOK_EVERY_S = 1.0
 
 
 class Retrieval:
@@ -85,6 +87,23 @@ class Retrieval:
             self.counts.count(instance.sop_instance_uid, status)
             if outlet.cancel_asked:
                 self.cancelled = True
+
+    async def recall(self) -> None:
+        """Have what is in slow stores on its way back before anything is sent: no destination waits for a tape.
+
+        What is not there in time fails for itself.
+        """
+        recaller = self.association.facilities.recaller
+        until = trio.current_time() + _RECALLED_WITHIN_S
+        while not self.cancelled and trio.current_time() < until:
+            try:
+                if not await recaller.slow(self.located):
+                    return
+            except Unavailable as away:
+                logs.warning("recall_waits", why=str(away))
+            if self.response_field == CommandField.C_GET_RSP:  # of a C-MOVE somebody else does it
+                await self._tell_pending()
+            await trio.sleep(_LOOK_EVERY_S)
 
     async def _tell_pending(self) -> None:
         now = trio.current_time()
@@ -159,8 +178,10 @@ async def serve_get(association: Association, incoming: Incoming) -> None:
         answered_message_id=incoming.command.message_id,
         takes=association.takes_response,
     )
-    async with retrieval.told(), outlet:
-        await retrieval.run(outlet)
+    async with retrieval.told():
+        await retrieval.recall()
+        async with outlet:
+            await retrieval.run(outlet)
     await retrieval.finish()
 
 
@@ -194,6 +215,7 @@ async def serve_move(association: Association, incoming: Incoming) -> None:
 
 async def _move(retrieval: Retrieval, destination: KnownAe) -> None:
     association, command = retrieval.association, retrieval.incoming.command
+    await retrieval.recall()
     try:
         outlet = await open_outlet(
             association.facilities,
