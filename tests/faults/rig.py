@@ -35,8 +35,7 @@ class Rig(Server):
         **more: Any,
     ) -> None:
         url = ("--database.url", database) if database else ()
-        # What is going to be cut off from its disk is made by the server itself, which syncs it.
-        super().__init__(data, options=(*PATIENT, *url, *options), seeded=log is None, **more)
+        super().__init__(data, options=(*PATIENT, *url, *options), **more)
         self.database = database
         if log is not None:
             self.log = log

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from tests.stored_objects import StoredObject, stored_objects
-from tests.system.seed import seed
 
 READY_WITHIN_S = 60.0
 ADMIN_PASSWORD = "seven horses on the pier"
@@ -48,7 +47,6 @@ class Server:
     data:       its folder
     dicom_port, web_port: on 127.0.0.1
     ca:         of its certificate, if it speaks HTTPS
-    seeded:     its database is a copy of one that was made before, to save time
     """
 
     def __init__(
@@ -61,12 +59,10 @@ class Server:
         environment: dict[str, str] | None = None,
         wrapper: Sequence[str] = (),
         ca: str | None = None,
-        seeded: bool = True,
     ) -> None:
         self.data, self.options, self.nodes, self.workers = data, tuple(options), tuple(nodes), workers
         self.environment, self.wrapper = environment or {}, tuple(wrapper)
         self.tls = None if ca is None else ssl.create_default_context(cafile=ca)
-        self.seeded = seeded and not self.wrapper and "--database.url" not in self.options
         self.dicom_port, self.web_port = free_port(), free_port()
         self.aet = "PACS"
         self.log = data.parent / f"{data.name}.log"
@@ -75,8 +71,6 @@ class Server:
 
     # -- life -------------------------------------------------------------------------------------------------------------------
     def start(self, *, wait: bool = True) -> None:
-        if self.seeded:
-            seed(self.data)
         command = [
             *self.wrapper, sys.executable, "-m", "supervisors.cli", "serve", "--data", str(self.data), "--aet", self.aet,
             "--dicom-port", str(self.dicom_port), "--web-port", str(self.web_port), "--workers", str(self.workers),

@@ -24,7 +24,7 @@ def report_port() -> int:
 def restarted(tmp_path_factory: pytest.TempPathFactory, report_port: int) -> Iterator[Server]:
     """A server of this module's own: its tests stop and start it."""
     data = Path(tmp_path_factory.mktemp("restart")) / "data"
-    with running(Server(data, nodes=[f"DEST=127.0.0.1:{report_port}"], seeded=False)) as server:
+    with running(Server(data, nodes=[f"DEST=127.0.0.1:{report_port}"])) as server:
         yield server
 
 
