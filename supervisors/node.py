@@ -21,9 +21,11 @@ from config import certificates
 from config.settings import Settings
 from pacs_actors.mail import Ready
 from pacs_actors.node_page import ACCEPTING, DOWN, NodePage
+from pacs_actors.nodes import EMBEDDED
 from pacs_actors.operations import logs
 from pacs_actors.people import first_administrator
 from protocols.errors import ConfigError
+from supervisors import node_number
 from supervisors.child_process import wait_exit
 from supervisors.life_signs import LifeSigns
 from supervisors.orders import WorkerOrders
@@ -68,6 +70,11 @@ class Node:
         began = time.monotonic()
         with own_data_folder(self.data) as lock_fd:
             self.lock_fd = lock_fd
+            node_number.check_folder(self.data, self.settings.server.node)
+            self.identity = EMBEDDED
+            if self.settings.database.url is not None:
+                self.identity = node_number.folder_identity(self.data)
+                await node_number.check_number(self.settings, self.identity)
             dicom = self.settings.dicom
             self.sockets = {
                 "dicom": listen(dicom.host, dicom.port, "dicom.port"),
@@ -160,6 +167,7 @@ class Node:
             self.owner_dsn,
             self.admin_password,
             self.origins,
+            self.identity,
         )
         self.page.set_state(DOWN, slot)
         # Popen from this thread, not trio's: a worker is tied to the life of the thread that starts it.

@@ -9,6 +9,7 @@ from msgspec import Struct, field
 
 from config.settings import Settings
 from pacs_actors.archive.objects.keys import SLOTS_OF_A_NODE
+from pacs_actors.nodes import EMBEDDED
 
 
 class WorkerOrders(Struct, frozen=True):
@@ -17,6 +18,7 @@ class WorkerOrders(Struct, frozen=True):
     slot:            the worker's number on this node: its place in the shared page
     dsn:             the database, as the role that works in it
     owner_dsn:       the same as the role that owns the tables, to migrate them; "": that is the role of ``dsn``
+    identity:        of the data folder, as ``pacs_actors.nodes`` has it
     origins:         where each setting was written, as ``config.load`` has it
     admin_password:  of the first administrator; None: one is generated. The repr shows none of these
     """
@@ -32,6 +34,7 @@ class WorkerOrders(Struct, frozen=True):
     owner_dsn: str = ""
     admin_password: str | None = None
     origins: dict[str, str] = field(default_factory=dict)
+    identity: str = EMBEDDED
 
     @property
     def object_slot(self) -> int:

@@ -64,6 +64,7 @@ from pacs_actors.lifecycle.stores.interface import TierStore
 from pacs_actors.mail import Ready
 from pacs_actors.mail.mailbox import Mailbox
 from pacs_actors.node_page import ACCEPTING, NodePage
+from pacs_actors.nodes import Nodes
 from pacs_actors.operations import logs
 from pacs_actors.people import first_administrator
 from pacs_actors.people.oidc_desk import OidcDesk
@@ -314,6 +315,8 @@ class WorkerTree:
         dsn = self.orders.owner_dsn or self.orders.dsn
         async with Database(dsn, msgspec.structs.replace(self.settings.database, connections=1)) as database:
             await _patiently(partial(database.run, migrations.migrate, within_s=_MIGRATE_WITHIN_S))
+            number, identity = self.settings.server.node, self.orders.identity
+            await _patiently(partial(Nodes(database).claim, number, identity))
         ensure = partial(first_administrator.ensure, self.people.directory, self.orders.admin_password)
         shown = await _patiently(ensure)
         if shown is not None:  # on the terminal, once; never in the log

@@ -14,10 +14,11 @@ import msgspec
 from xxhash import xxh3_128
 
 from pacs_actors.archive.objects.interface import ObjectFile
-from pacs_actors.archive.objects.keys import ObjectMissing
+from pacs_actors.archive.objects.keys import ObjectMissing, node_of_key
 from pacs_actors.archive.objects.local import LocalObjectStore
 from pacs_actors.archive.progress import IndexProgress, batch_of
 from pacs_actors.lifecycle.copies import Copies, Copy, Form, Held
+from pacs_actors.lifecycle.node_cache import NodeCache
 from pacs_actors.lifecycle.packing import SUFFIX, Unpacker, pack
 from pacs_actors.lifecycle.recoding import SYNTAXES, CannotUndo, Recoder
 from pacs_actors.lifecycle.stores.copy_keys import object_key
@@ -43,8 +44,22 @@ class NoGoodCopy(PacsError):
         return f"no good copy of {self.sop_instance_uid}: {self.why}"
 
 
+class OnAnotherNode(Unavailable):
+    """The only object of an instance lies on another node, and no store has a copy of it yet."""
+
+    retry_after_s = 10
+
+    def __init__(self, sop_instance_uid: str, node: int) -> None:
+        super().__init__(sop_instance_uid, node)
+        self.sop_instance_uid, self.node = sop_instance_uid, node
+
+    def __str__(self) -> str:
+        return f"{self.sop_instance_uid} lies on node {self.node}, and no store has a copy yet"
+
+
 class Carrier:
     """stores: by name, in the order in which they are asked
+    cache:   of other nodes' objects
     scratch: folder for compressed copies on their way
     read_back: read a copy back before it counts as one, besides comparing checksums with the store
     """
@@ -59,10 +74,40 @@ class Carrier:
         recoder: Recoder,
         scratch: Path,
         read_back: bool = True,
+        cache: NodeCache | None = None,
     ) -> None:
         self._recoder = recoder
         self.store, self.stores, self.copies, self.progress = store, stores, copies, progress
         self._scratch, self._read_back = scratch, read_back
+        self._cache = cache
+
+    def is_foreign(self, key: str) -> bool:
+        """Whether an object of this key lies on another node."""
+        try:
+            return not self.store.owns(key)
+        except ObjectMissing:  # in quarantine, or a copy in the cache: those are here
+            return False
+
+    async def kept(self, key: str) -> str | None:
+        """The key of the copy that we have of another node's object."""
+        return await self._cache.find(key) if self._cache is not None else None
+
+    async def fetch(self, held: Held) -> str:
+        """Have a copy of another node's object here, to read it; its key. The object stays where it is.
+
+        raises: OnAnotherNode if no store has one; NoGoodCopy; Unavailable; OutOfResources
+        """
+        kept = await self.kept(held.key)
+        if kept is not None:
+            return kept
+        cache = self._cache
+        if cache is None or not held.copies:
+            raise OnAnotherNode(held.sop_instance_uid, node_of_key(held.key))
+
+        async def take(_: Held, data: AsyncIterator[bytes]) -> str:
+            return await cache.take(held.key, held.size_bytes, held.digest, data)
+
+        return await self._from_copies(held, take)
 
     async def copy_out(self, study_instance_uid: str, held: Held, to: str, form: Form) -> Copy:
         """Make a copy in a store, from the online object or else from another copy, and prove it; not noted anywhere yet.
@@ -170,7 +215,8 @@ class Carrier:
 
     @asynccontextmanager
     async def _object(self, held: Held) -> AsyncIterator[ObjectFile]:
-        if held.online:
+        """raises: NoGoodCopy; OnAnotherNode; Unavailable"""
+        if held.online and not self.is_foreign(held.key):
             try:
                 good = await self.store.verify(held.key)
                 file = self.store.open(held.key) if good else None
@@ -183,6 +229,8 @@ class Carrier:
             finally:
                 os.close(file.fd)
             return
+        if held.online and not held.copies:
+            raise OnAnotherNode(held.sop_instance_uid, node_of_key(held.key))
         with tempfile.TemporaryFile(dir=self._scratch, buffering=0) as unpacked:
             await self._from_copies(held, partial(self._unpack, unpacked.fileno()))
             yield ObjectFile(unpacked.fileno(), 0, held.size_bytes)

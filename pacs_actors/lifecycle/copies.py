@@ -12,8 +12,8 @@ from typing import Final, Literal
 import asyncpg
 from msgspec import Struct
 
-from pacs_actors.archive import availability
-from pacs_actors.archive.objects.keys import parse_key
+from pacs_actors.archive import availability, object_removals
+from pacs_actors.archive.objects.keys import node_of, parse_key
 from pacs_actors.database import Database
 from pacs_actors.lifecycle.stores.interface import StoredCopy
 from protocols.dataset.record import StoredObject
@@ -254,8 +254,14 @@ class Copies:
         )
 
     async def damaged(self, store: str, held: Held) -> None:
-        """A copy that is not what was put there, or not there at all: it is none, from now on."""
+        """A copy that is not what was put there, or not there at all: it is none, from now on. A replicator makes another."""
         await self.forget(store, [held])
+        if held.key:
+            place = parse_key(held.key)
+            await self._execute(
+                "UPDATE replication SET batch = least(batch, $3) WHERE slot = $1 AND store = $2 AND NOT patrol",
+                place.slot, store, place.batch,
+            )  # fmt: skip
 
     async def settle_study(self, study_instance_uid: str, quick_stores: Sequence[str]) -> None:
         """After copies have come or gone: what is not online is NEARLINE if a quick store has it, else OFFLINE."""
@@ -281,8 +287,9 @@ class Copies:
 
         await self.database.run(unit, within_s=_WITHIN_S)
 
-    async def take_offline(self, held: Sequence[Held], to: Availability) -> list[str]:
-        """Let instances be elsewhere only; the keys of their objects, which may go now.
+    async def take_offline(self, held: Sequence[Held], to: Availability, node: int) -> list[str]:
+        """Let instances be elsewhere only; the keys of their objects on this node, which may go now. Other nodes find theirs in
+        ``object_removals``.
 
         Those that have no copy, or were stored anew meanwhile, are left as they are.
         """
@@ -294,11 +301,14 @@ class Copies:
                     """UPDATE instances i SET availability = $3 FROM unnest($1::text[], $2::text[]) AS gone (uid, key)
                     WHERE i.sop_instance_uid = gone.uid AND i.object_key = gone.key AND EXISTS (SELECT FROM object_copies c
                         WHERE c.sop_instance_uid = i.sop_instance_uid AND c.object_digest = i.digest)
-                    RETURNING i.object_key, i.series""",
+                    RETURNING i.object_key, i.series, i.slot, i.batch, i.sop_instance_uid, i.digest""",
                     [one.sop_instance_uid for one in held], [one.key for one in held], to,
                 )  # fmt: skip
                 await availability.settle(connection, sorted({row[1] for row in rows}))
-                return [row[0] for row in rows]
+                for row in rows:
+                    if node_of(row[2]) != node:
+                        await object_removals.note(connection, row[0], row[4], row[5])
+                return [row[0] for row in rows if node_of(row[2]) == node]
 
         return await self.database.run(unit, within_s=_WITHIN_S)
 

@@ -85,10 +85,11 @@ class Moves:
 
         return await self.database.run(unit)
 
-    async def take(self, stores: Sequence[str], lease_s: float) -> Move | None:
+    async def take(self, stores: Sequence[str], lease_s: float, node: int = 0) -> Move | None:
         """The most urgent one that is due, for this worker alone until its lease runs out.
 
         stores: the names of those that this node has; what needs others is left to other nodes
+        node:   our number: what another node has to go on with is left to it, for a minute
         """
 
         async def unit(connection: asyncpg.Connection) -> Move | None:
@@ -98,9 +99,10 @@ class Moves:
                 FROM (SELECT id FROM tier_moves WHERE state IN ('waiting', 'running') AND due_at <= now()
                     AND leased_until <= now() AND (from_store = '' OR from_store = ANY ($1::text[]))
                     AND (to_store = '' OR to_store = ANY ($1::text[]))
+                    AND (for_node IS NULL OR for_node = $3 OR due_at < now() - interval '1 minute')
                     ORDER BY priority, due_at, id LIMIT 1 FOR UPDATE SKIP LOCKED) due
                 WHERE m.id = due.id RETURNING {_COLUMNS}""",  # noqa: S608 - our words
-                [*stores, ONLINE], lease_s,
+                [*stores, ONLINE], lease_s, node,
             )  # fmt: skip
             return Move(*row) if row is not None else None
 
@@ -126,6 +128,14 @@ class Moves:
             """UPDATE tier_moves SET state = 'waiting', due_at = now() + make_interval(secs => $2), leased_until = '-infinity',
                 problem = $3 WHERE id = $1 AND state = 'running'""",
             move.id, wait_s, problem[:500],
+        )  # fmt: skip
+
+    async def hand_over(self, move: Move, node: int, problem: str) -> None:
+        """Another node has to go on with it: objects lie there that are nowhere else. That is no failed attempt."""
+        await self._execute(
+            """UPDATE tier_moves SET state = 'waiting', due_at = now(), leased_until = '-infinity', for_node = $2, problem = $3,
+                attempts = greatest(0, attempts - 1) WHERE id = $1 AND state = 'running'""",
+            move.id, node, problem[:500],
         )  # fmt: skip
 
     async def end(self, move: Move, state: Literal["done", "failed"], problem: str = "") -> None:

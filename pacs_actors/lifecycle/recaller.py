@@ -15,18 +15,21 @@ import trio
 from msgspec import structs
 
 from pacs_actors.archive.locating import LocatedInstance
-from pacs_actors.archive.objects.keys import ObjectMissing
+from pacs_actors.archive.objects.keys import ObjectMissing, node_of_key
 from pacs_actors.archive.objects.local import LocalObjectStore
-from pacs_actors.lifecycle.carrier import Carrier, NoGoodCopy
+from pacs_actors.lifecycle.carrier import Carrier, NoGoodCopy, OnAnotherNode
 from pacs_actors.lifecycle.copies import Copies, Held
 from pacs_actors.lifecycle.moves import ONLINE, RECALL_PRIORITY, Moves, Order
 from pacs_actors.mail import Ready
+from pacs_actors.nodes import Nodes
 from pacs_actors.operations import logs
 from protocols.errors import OutOfResources, PacsError, Unavailable
 
 _MOST_ORDERED: Final = 4096
 _MOST_NOTED: Final = 10_000
 _NOTED_EVERY_S: Final = 20.0
+_LOOK_AGAIN_S: Final = 0.25
+_COMPARED_WITHIN_S: Final = 10.0
 
 
 class BeingRecalled(Unavailable):
@@ -42,7 +45,9 @@ S = TypeVar("S", bound=LocatedInstance)
 
 
 class Recaller:
-    """slow_stores: those that nobody waits for, such as tape: from them a study is ordered, and comes when it comes
+    """nodes:       tells whether the node that has an object may still hand a copy on
+    replicates:  every object gets a copy in a store soon
+    slow_stores: those that nobody waits for, such as tape: from them a study is ordered, and comes when it comes
     wait_s:      longest wait for one object
     """
 
@@ -56,14 +61,17 @@ class Recaller:
         slow_stores: Iterable[str],
         wait_s: float,
         at_once: int,
+        nodes: Nodes | None = None,
+        replicates: bool = False,
     ) -> None:
         self.store, self.carrier, self.copies, self.moves = store, carrier, copies, moves
         self._slow, self._wait_s = frozenset(slow_stores), wait_s
+        self._nodes, self._replicates = nodes, replicates
         self._turns = trio.CapacityLimiter(at_once)
         self._under_way: dict[str, trio.Event] = {}
         self._ordered: dict[str, float] = {}
         self._used: set[str] = set()
-        self.brought = self.failed = 0
+        self.brought = self.fetched = self.failed = 0
 
     def used(self, study_instance_uid: str) -> None:
         """Somebody retrieves or views it: policies ask when that was. Never blocks."""
@@ -83,11 +91,17 @@ class Recaller:
                     self._used |= used
 
     async def recalled(self, instance: S) -> S:
-        """An instance whose object is not where its key says, with the key of the object once it is back.
+        """An instance whose object is not where its key says, with the key of the object once it is back, or of a copy of it here.
 
-        raises: ObjectMissing if there is none anywhere; BeingRecalled; Unavailable; OutOfResources; OSError
+        raises: ObjectMissing if there is none anywhere; BeingRecalled; OnAnotherNode; Unavailable; OutOfResources; OSError
         """
+        foreign = self.carrier.is_foreign(instance.key)
+        kept = await self.carrier.kept(instance.key) if foreign else None
+        if kept is not None:
+            return structs.replace(instance, key=kept)
         if not self.carrier.stores:
+            if foreign:
+                raise OnAnotherNode(instance.sop_instance_uid, node_of_key(instance.key))
             raise ObjectMissing(instance.key)
         return structs.replace(instance, key=await self._bring(instance))
 
@@ -96,9 +110,9 @@ class Recaller:
 
         What is nowhere keeps its key: who opens it is told.
         """
-        if not self.carrier.stores:
-            return list(instances)
         found = list(instances)
+        if not self.carrier.stores and not any(self.carrier.is_foreign(one.key) for one in found):
+            return found
         left = deque[int]()
         for place, one in enumerate(found):
             if not await self.store.exists(one.key):
@@ -137,7 +151,7 @@ class Recaller:
         raises: Unavailable
         """
         found = await self.copies.of_instances([sop_instance_uid])
-        if not found or not found[0].copies:
+        if not found or not found[0].copies or (found[0].online and self.carrier.is_foreign(found[0].key)):
             return False
         try:
             await self.carrier.bring_in(found[0])
@@ -152,12 +166,33 @@ class Recaller:
                 await under_way.wait()
             self._under_way[uid] = done = trio.Event()
             try:
-                async with self._turns:
-                    return await self._bring_alone(instance)
+                while True:
+                    try:
+                        async with self._turns:
+                            return await self._bring_alone(instance)
+                    except OnAnotherNode as away:
+                        if not await self._may_come(away.node):
+                            raise
+                    await trio.sleep(_LOOK_AGAIN_S)
             finally:
                 del self._under_way[uid]
                 done.set()
         raise Unavailable("the object could not be brought back in time")
+
+    async def _may_come(self, node: int) -> bool:
+        """Whether a node is about to put copies of its objects where we can have them. raises: Unavailable"""
+        return self._replicates and self._nodes is not None and await self._nodes.is_alive(node)
+
+    async def compared(self, sop_instance_uid: str) -> str | None:
+        """The key of a copy here of an instance's object on another node, to compare with it; None: there is none to be had now."""
+        with trio.move_on_after(_COMPARED_WITHIN_S):
+            try:
+                found = await self.copies.of_instances([sop_instance_uid])
+                if found and found[0].online and self.carrier.is_foreign(found[0].key):
+                    return await self.carrier.fetch(found[0])
+            except (PacsError, OSError) as why:
+                logs.debug("nothing_to_compare_with", uid=sop_instance_uid, why=str(why))
+        return None
 
     async def _bring_alone(self, instance: LocatedInstance) -> str:
         found = await self.copies.of_instances([instance.sop_instance_uid])
@@ -166,6 +201,8 @@ class Recaller:
         held = found[0]
         if held.online and held.key != instance.key and await self.store.exists(held.key):
             return held.key
+        if held.online and self.carrier.is_foreign(held.key):
+            return await self._fetch(held)
         if held.copies and not (held.copies.keys() - self._slow):
             await self._order(instance.study_instance_uid)
             raise BeingRecalled(instance.study_instance_uid)
@@ -183,6 +220,15 @@ class Recaller:
             logs.warning("object_healed", uid=held.sop_instance_uid, lost=held.key, by=key)
         else:
             await self._order_rest(held, instance.study_instance_uid)
+        return key
+
+    async def _fetch(self, held: Held) -> str:
+        try:
+            key = await self.carrier.fetch(held)
+        except NoGoodCopy as why:
+            logs.warning("copy_not_to_be_had", uid=held.sop_instance_uid, why=why.why)
+            raise OnAnotherNode(held.sop_instance_uid, node_of_key(held.key)) from None
+        self.fetched += 1
         return key
 
     async def _order_rest(self, held: Held, study_instance_uid: str) -> None:

@@ -17,8 +17,9 @@ from typing import Final, Literal
 
 import trio
 
+from pacs_actors.archive.objects.keys import node_of_key
 from pacs_actors.archive.objects.local import LocalObjectStore
-from pacs_actors.lifecycle.carrier import Carrier, NoGoodCopy
+from pacs_actors.lifecycle.carrier import Carrier, NoGoodCopy, OnAnotherNode
 from pacs_actors.lifecycle.copies import Availability, Copies, Copy, Held
 from pacs_actors.lifecycle.moves import ONLINE, Move, Moves
 from pacs_actors.mail import Ready
@@ -79,7 +80,7 @@ class TierMover:
         while True:
             self._news = trio.Event()
             try:
-                move = await self.moves.take(list(self.tiers), _LEASE_S)
+                move = await self.moves.take(list(self.tiers), _LEASE_S, self.store.node)
                 if move is not None:
                     await self.serve(move)
                     continue
@@ -98,6 +99,9 @@ class TierMover:
             await moving.tell()
         except _Cancelled:
             logs.event("tier_move_cancelled", move=move.id)
+        except OnAnotherNode as elsewhere:
+            logs.event("tier_move_handed_over", move=move.id, node=elsewhere.node)
+            await self.moves.hand_over(move, elsewhere.node, f"goes on on node {elsewhere.node}")
         except (PacsError, OSError) as failure:
             self.failures += 1
             why = str(failure)
@@ -133,6 +137,7 @@ class _Moving:
     def __init__(self, mover: TierMover, move: Move) -> None:
         self.mover, self.move = mover, move
         self.store, self.carrier, self.copies = mover.store, mover.carrier, mover.copies
+        self._left: OnAnotherNode | None = None
         self.done = self.done_bytes = 0
         self.of = (move.instances, move.size_bytes)
 
@@ -158,6 +163,8 @@ class _Moving:
         elif to:
             async for page in self._pages():
                 await self._copy_out(page, to)
+            if self._left is not None:  # all that could be done here is done
+                raise self._left
             await self.copies.complete(self.move.study_instance_uid, to)
             await self._settle()
         self.done = self.done_bytes = 0
@@ -176,7 +183,7 @@ class _Moving:
         await self.copies.settle_study(self.move.study_instance_uid, quick)
 
     async def _bring_in(self, held: Held) -> None:
-        if not held.online or not await self.store.exists(held.key):
+        if not held.online or not (self.carrier.is_foreign(held.key) or await self.store.exists(held.key)):
             await self.carrier.bring_in(held)
             self.mover.moved_objects += 1
             self.mover.moved_bytes += held.size_bytes
@@ -186,12 +193,14 @@ class _Moving:
 
         async def copy(held: Held) -> None:
             if to not in held.copies:
-                made.append(
-                    (
-                        held,
-                        await self.carrier.copy_out(self.move.study_instance_uid, held, to, self.move.form),
+                try:
+                    copied = await self.carrier.copy_out(
+                        self.move.study_instance_uid, held, to, self.move.form
                     )
-                )
+                except OnAnotherNode as elsewhere:
+                    self._left = elsewhere
+                    return
+                made.append((held, copied))
             self._count(held)
 
         try:
@@ -213,8 +222,9 @@ class _Moving:
         for availability in ("NEARLINE", "OFFLINE"):
             some = [held for held in leaving if self._availability(held) == availability]
             if some:
-                released += await self.copies.take_offline(some, availability)
-        await self.store.remove(*released, *(held.key for held in page if not held.online))
+                released += await self.copies.take_offline(some, availability, self.store.node)
+        left = (held.key for held in page if not held.online and not self.carrier.is_foreign(held.key))
+        await self.store.remove(*released, *left)
         for held in page:
             self._count(held)
 
@@ -236,7 +246,8 @@ class _Moving:
             await self.copies.removed(store, keys)
 
     async def _is_good_elsewhere(self, held: Held, store: str) -> bool:
-        if held.online:
+        foreign = self.carrier.is_foreign(held.key)
+        if held.online and not foreign:
             try:
                 if await self.store.verify(held.key):
                     return True
@@ -245,6 +256,8 @@ class _Moving:
         for other in self._elsewhere(held, store):
             if await self.carrier.is_good(held, other):
                 return True
+        if held.online and foreign:  # its node can tell
+            raise OnAnotherNode(held.sop_instance_uid, node_of_key(held.key))
         return False
 
     def _elsewhere(self, held: Held, store: str) -> list[str]:

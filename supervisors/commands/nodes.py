@@ -1,0 +1,92 @@
+"""``pacs-actors nodes``: the nodes of an archive, and whose a number is."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from supervisors.options import Commands, add_json_option, add_settings_options, print_json, settings_from
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import asyncpg
+
+
+def register(commands: Commands) -> None:
+    parser = commands.add_parser("nodes", help="the nodes that share the database")
+    actions = parser.add_subparsers(
+        title="actions", metavar="ACTION", required=True, parser_class=type(parser)
+    )
+    listed = actions.add_parser(
+        "list", help="which there are, and when they were seen", description="List the nodes of the archive."
+    )
+    add_json_option(listed)
+    listed.later = add_settings_options
+    listed.set_defaults(run=run_list)
+    adopt = actions.add_parser(
+        "adopt",
+        help="give this node's number to this data folder",
+        description="Give server.node to server.data: after the folder was restored from a backup of the same node. Never for an "
+        "empty folder: its objects would get the keys of those that are gone. Refused while the number's owner is alive.",
+    )
+    adopt.later = add_settings_options
+    adopt.set_defaults(run=run_adopt)
+
+
+def run_list(arguments: argparse.Namespace) -> int:
+    settings = settings_from(arguments)
+    import trio
+
+    from supervisors.database_access import on_connection
+
+    async def unit(connection: asyncpg.Connection[Any]) -> list[asyncpg.Record]:
+        found: list[asyncpg.Record] = await connection.fetch(
+            "SELECT node, folder, since, seen_at FROM archive_nodes ORDER BY node"
+        )
+        return found
+
+    rows = trio.run(on_connection, settings, unit)
+    if arguments.json:
+        print_json(
+            [
+                {**row, "since": row["since"].isoformat(), "seen_at": row["seen_at"].isoformat()}
+                for row in rows
+            ]
+        )
+        return 0
+    for row in rows:
+        print(
+            f"node {row['node']:2}  since {row['since']:%Y-%m-%d}  seen {row['seen_at']:%Y-%m-%d %H:%M:%S}  folder {row['folder']}"
+        )
+    return 0
+
+
+def run_adopt(arguments: argparse.Namespace) -> int:
+    settings = settings_from(arguments)
+    import trio
+
+    from pacs_actors.nodes import NumberTaken, adopt
+    from protocols.errors import ConfigError
+    from supervisors.database_access import on_connection
+    from supervisors.node import own_data_folder
+    from supervisors.node_number import check_folder, folder_identity
+
+    data, node = Path(settings.server.data).resolve(), settings.server.node
+    if settings.database.url is None:
+        raise ConfigError(
+            "database.url: an embedded database has one node, whose number nobody else can have"
+        )
+    with own_data_folder(data):
+        check_folder(data, node)
+        identity = folder_identity(data)
+
+        async def unit(connection: asyncpg.Connection[Any]) -> datetime | None:
+            return await adopt(connection, node, identity)
+
+        alive = trio.run(on_connection, settings, unit)
+    if alive is not None:
+        raise NumberTaken(node, alive)
+    print(f"node {node} is {data} now")
+    return 0
