@@ -4,8 +4,9 @@ import random
 import tempfile
 from pathlib import Path
 
+import pytest
 import trio
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from xxhash import xxh3_128_digest
 
@@ -22,7 +23,8 @@ SIZES = st.one_of(
 STEPS = st.lists(st.tuples(st.sampled_from(["write", "receive", "spill", "park"]), SIZES), max_size=8)
 
 
-@settings(deadline=None, max_examples=40)
+@pytest.mark.usefixtures("layout")
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(STEPS, st.integers(0, 2**32))
 def test_however_an_object_comes_its_file_is_the_same(steps: list[tuple[str, int]], seed: int) -> None:
     randomness = random.Random(seed)
