@@ -8,9 +8,11 @@ that the index can be made again from the objects alone. Numbers are little endi
          8     16  xxh3-128 from byte 128 on        52      8  size of the file
         24      8  received, ns since 1970          60      4  CRC-32 of bytes 0 to 59
         32     16  source, space padded                  64      4  place, or zero
+                                                        68      4  "GONE", or zero
 
 Place: of an object in a segment, a CRC-32 of bytes 0 to 63 and of its block number there (64 bits). What looks like a record but
-was written for another place, or by a peer into its pixels, is none. The rest is zero.
+was written for another place, or by a peer into its pixels, is none. Gone: removed, but not overwritten, because somebody was
+still reading it; that is no record any more either. The rest is zero.
 
 From byte 128 on, equal data sets make equal bytes: no time and no peer is written there.
 """
@@ -48,6 +50,8 @@ _PLACE: Final = Layout("<Q")
 _META_UID: Final = Layout("<HH2sH")
 _PLACE_OFFSET: Final = _RECORD.size + _CRC.size
 _PREAMBLE_REST: Final = bytes(PREAMBLE_BYTES - _PLACE_OFFSET - _CRC.size)
+GONE: Final = b"GONE"
+GONE_OFFSET: Final = _PLACE_OFFSET + _CRC.size
 
 
 class ObjectRecord(Struct, frozen=True, gc=False):
@@ -200,10 +204,17 @@ def rewrite_record(first_block: bytearray | memoryview, record: ObjectRecord) ->
     first_block[:PREAMBLE_BYTES] = preamble(record)
 
 
-def read_record(first_bytes: bytes | memoryview, block: int | None = None) -> ObjectRecord | None:
+def is_gone(first_bytes: bytes | memoryview) -> bool:
+    return first_bytes[GONE_OFFSET : GONE_OFFSET + len(GONE)] == GONE
+
+
+def read_record(
+    first_bytes: bytes | memoryview, block: int | None = None, *, gone: bool = False
+) -> ObjectRecord | None:
     """Our record from a preamble; None if it carries none or its checksum does not fit.
 
     block: where in its segment the object begins; a record that was written for another place is none
+    gone:  of an object that was removed, instead of one that is there
     """
     if len(first_bytes) < PREAMBLE_BYTES:
         return None
@@ -212,7 +223,7 @@ def read_record(first_bytes: bytes | memoryview, block: int | None = None) -> Ob
         return None
     if block is not None:
         (place,) = _CRC.unpack_from(first_bytes, _PLACE_OFFSET)
-        if place != _place(bytes(first_bytes[:_PLACE_OFFSET]), block):
+        if place != _place(bytes(first_bytes[:_PLACE_OFFSET]), block) or is_gone(first_bytes) != gone:
             return None
     _, digest, received_ns, source, data_offset, size_bytes = _RECORD.unpack(packed)
     return ObjectRecord(

@@ -289,6 +289,7 @@ class LocalObjectStore:
         return answer.f_bavail * answer.f_frsize
 
     def _refresh_space(self) -> None:
+        self._mover.reclaim()
         with self._tools.writer.refusing("statvfs"):
             self._space.refresh()
 

@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Lock
 from typing import Final, NamedTuple
 
 from pacs_actors.archive.objects.batches import sync_folder
@@ -26,10 +27,10 @@ from pacs_actors.archive.objects.keys import (
     quarantine_key,
 )
 from pacs_actors.archive.objects.reading import pieces
-from pacs_actors.archive.objects.records import Extent, damaged_at, record_at, written
+from pacs_actors.archive.objects.records import Extent, claim, damaged_at, gone_at, record_at, written
 from pacs_actors.archive.objects.writing import DurableWriter
 from pacs_actors.operations import logs
-from protocols.dataset.part10 import PREAMBLE_BYTES, preamble, read_record
+from protocols.dataset.part10 import GONE, GONE_OFFSET, PREAMBLE_BYTES, preamble, read_record
 
 _COPIES_A_SYNC: Final = 16  # no more room is needed for copies than that before the first place is given back
 
@@ -46,6 +47,8 @@ class Mover:
     def __init__(self, root: Path, writer: DurableWriter, names: Names) -> None:
         self._root, self._writer, self._names = root, writer, names
         self._system = writer.system
+        self._lock = Lock()
+        self._read_still: dict[_Packed, None] = {}
 
     def remove(self, keys: Sequence[str]) -> None:
         """See ``interface.ObjectStore``; likewise below. raises: OutOfResources"""
@@ -154,19 +157,36 @@ class Mover:
         finally:
             closed(self._system, copy)
 
+    def reclaim(self) -> None:
+        """Give back what was removed while somebody read it, as far as nobody does any more. raises: OutOfResources"""
+        with self._lock:
+            waiting, self._read_still = list(self._read_still), {}
+        if waiting:
+            with self._writer.refusing("reclaim"):
+                self._give_back(waiting)
+
     def _give_back(self, packed: Iterable[_Packed]) -> None:
-        """Punch out what is still there, durably; a segment that holds nothing any more goes. raises: OSError"""
-        blocks: dict[str, list[int]] = {}
+        """Punch out what is still there, durably; a segment that holds nothing any more goes.
+
+        What somebody reads is only said to be gone: zeros must not leave as pixels. raises: OSError
+        """
+        by_path: dict[str, list[_Packed]] = {}
         for one in packed:
-            blocks.setdefault(one.path, []).append(one.block)
-        for path, numbers in blocks.items():
+            by_path.setdefault(one.path, []).append(one)
+        for path, those in by_path.items():
             with self._segment(path, os.O_RDWR) as fd:
                 if fd is None:
                     continue
-                for number in numbers:
-                    extent = _extent(fd, number)
-                    if extent is not None:
+                for one in those:
+                    extent = _extent(fd, one.block) or gone_at(fd, one.block)
+                    if extent is None:
+                        continue
+                    if claim(fd, extent, alone=True):
                         self._system.punch(fd, extent.start, extent.end - extent.start)
+                    else:
+                        self._system.pwrite(fd, memoryview(GONE), extent.start + GONE_OFFSET)
+                        with self._lock:
+                            self._read_still[one] = None
                 # Not fdatasync: nothing promises that it covers blocks that are gone.
                 synced(self._system.fsync, fd)
                 self._delete_if_empty(self._root / path, fd)

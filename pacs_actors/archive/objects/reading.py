@@ -12,7 +12,7 @@ from xxhash import xxh3_128
 from pacs_actors.archive.objects.buffers import BLOCK_BYTES, BUFFER_BYTES
 from pacs_actors.archive.objects.interface import ObjectFile
 from pacs_actors.archive.objects.keys import ObjectMissing, place_of
-from pacs_actors.archive.objects.records import is_blank, record_at
+from pacs_actors.archive.objects.records import Extent, claim, is_blank, record_at
 from protocols.dataset.part10 import PREAMBLE_BYTES, ObjectRecord, read_record
 
 
@@ -32,7 +32,12 @@ def open_object(root: Path, key: str) -> ObjectFile:
         if block is None:
             return ObjectFile(fd, 0, os.fstat(fd).st_size)
         record = record_at(fd, block)
-        if record is None:
+        # Looked at again once it is claimed: from then on nobody overwrites it, though it be removed.
+        if (
+            record is None
+            or not claim(fd, Extent(block * BLOCK_BYTES, record.size_bytes), alone=False)
+            or record_at(fd, block) is None
+        ):
             raise ObjectMissing(key)
         return ObjectFile(fd, block * BLOCK_BYTES, record.size_bytes)
     except BaseException:

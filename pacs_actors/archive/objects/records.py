@@ -8,13 +8,17 @@ damaged: behind it there may be whole objects again. Everything here blocks; for
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from struct import Struct as Layout
+from typing import Final, NamedTuple
 
 from pacs_actors.archive.objects.buffers import BLOCK_BYTES, BUFFER_BYTES
 from protocols.dataset.part10 import PREAMBLE_BYTES, ObjectRecord, read_record
+
+_LOCK: Final = Layout("hhqqi4x")  # struct flock
 
 
 class Extent(NamedTuple):
@@ -27,6 +31,19 @@ class Extent(NamedTuple):
     def end(self) -> int:
         """Where the next object may begin."""
         return self.start + blocks_of(self.size_bytes)
+
+
+def claim(fd: int, extent: Extent, *, alone: bool) -> bool:
+    """Say that one reads a stretch, or with ``alone`` that one is about to overwrite it; False if that cannot be now.
+
+    A lock on the open file: it goes with the last descriptor of that, in whatever process that is. raises: OSError
+    """
+    kind = fcntl.F_WRLCK if alone else fcntl.F_RDLCK
+    try:
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _LOCK.pack(kind, os.SEEK_SET, extent.start, extent.size_bytes, 0))
+    except BlockingIOError:
+        return False
+    return True
 
 
 def blocks_of(size_bytes: int) -> int:
@@ -47,6 +64,15 @@ def record_at(fd: int, block: int, end: int | None = None) -> ObjectRecord | Non
     return record if start + record.size_bytes <= (end or os.fstat(fd).st_size) else None
 
 
+def gone_at(fd: int, block: int) -> Extent | None:
+    """The stretch of an object that was removed while somebody read it, until it is given back. raises: OSError"""
+    start = block * BLOCK_BYTES
+    record = read_record(os.pread(fd, PREAMBLE_BYTES, start), block, gone=True)
+    if record is None or not PREAMBLE_BYTES < record.size_bytes <= BUFFER_BYTES:
+        return None
+    return Extent(start, record.size_bytes)
+
+
 def walk(fd: int) -> Iterator[Extent]:
     """Every object of a segment, in order; what is removed or written meanwhile may be missed. raises: OSError"""
     size_bytes = os.fstat(fd).st_size
@@ -55,7 +81,8 @@ def walk(fd: int) -> Iterator[Extent]:
         while at < end:
             record = record_at(fd, at // BLOCK_BYTES, size_bytes)
             if record is None:
-                at += BLOCK_BYTES
+                removed = gone_at(fd, at // BLOCK_BYTES)
+                at = at + BLOCK_BYTES if removed is None else removed.end
                 continue
             found = Extent(at, record.size_bytes)
             yield found
@@ -84,14 +111,14 @@ def remains(fd: int) -> Iterator[Extent]:
     for data in written(fd):
         at, start = data.start, -1
         while at < data.end:
-            record = record_at(fd, at // BLOCK_BYTES)
-            scrap = record is None and not is_blank(fd, at // BLOCK_BYTES)
+            known = record_at(fd, at // BLOCK_BYTES) or gone_at(fd, at // BLOCK_BYTES)
+            scrap = known is None and not is_blank(fd, at // BLOCK_BYTES)
             if scrap and start < 0:
                 start = at
             if not scrap and start >= 0:
                 yield Extent(start, at - start)
                 start = -1
-            at += BLOCK_BYTES if record is None else blocks_of(record.size_bytes)
+            at += BLOCK_BYTES if known is None else blocks_of(known.size_bytes)
         if start >= 0:
             yield Extent(start, data.end - start)
 
@@ -107,7 +134,7 @@ def damaged_at(fd: int, block: int) -> Extent | None:
     None if nothing is there, or what is there belongs to another object. raises: OSError
     """
     start = block * BLOCK_BYTES
-    if is_blank(fd, block):
+    if is_blank(fd, block) or gone_at(fd, block) is not None:
         return None
     end = start + BUFFER_BYTES
     for data in written(fd):

@@ -12,6 +12,7 @@ import trio
 from pacs_actors.archive.objects.keys import ObjectMissing, place_of, quarantine_key
 from pacs_actors.archive.objects.local import LocalObjectStore
 from pacs_actors.archive.objects.reading import is_intact
+from pacs_actors.archive.objects.records import remains, walk
 from protocols.dataset.part10 import read_record
 from tests.stored_objects import SEGMENTS
 
@@ -177,3 +178,37 @@ def test_a_process_killed_at_any_call_of_a_move_leaves_the_object_and_the_move_c
         assert len(after) == 1 or name == "restore"
         dies_at += 1
     assert dies_at > 8
+
+
+async def test_what_is_removed_while_somebody_reads_it_is_gone_for_all_others_and_whole_for_the_reader(
+    store: LocalObjectStore, tmp_path: Path
+) -> None:
+    keys = await put_many(store, 3)
+    before = b"".join(store.export(keys[1]))
+    file = store.open(keys[1])
+    shared = os.dup(file.fd)  # as a process has it that decodes
+    await store.remove(keys[1])
+    assert store.keys(0, 0) == [keys[0], keys[2]]
+    with pytest.raises(ObjectMissing):
+        store.open(keys[1])
+    os.close(file.fd)
+    await store.remove(keys[1])
+    assert os.pread(shared, file.size_bytes, file.start)[128:] == before[128:]
+    os.close(shared)
+    store._refresh_space()
+    with (tmp_path / place_of(keys[1]).path).open("rb") as segment:
+        segment.seek(file.start)
+        assert not any(segment.read(file.size_bytes)), "its place is given back once nobody reads it"
+    assert b"".join(store.export(keys[2])) and await store.verify(keys[0])
+
+
+async def test_what_was_being_read_when_the_process_died_stays_gone(store: LocalObjectStore) -> None:
+    """A removal is durable before its place is given back: nothing brings the object back."""
+    keys = await put_many(store, 2)
+    file = store.open(keys[0])
+    await store.remove(keys[0])
+    fd = os.open(store.root / place_of(keys[0]).path, os.O_RDONLY)
+    assert [found.start for found in walk(fd)] == [place_of(keys[1]).block * 4096]
+    assert list(remains(fd)) == [], "it is no damage either"
+    os.close(fd)
+    os.close(file.fd)
