@@ -9,11 +9,12 @@ import argparse
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
+from bench.phantoms import KINDS, Picture
 from bench.templates import SHAPES, Shape, data_set
 
 
@@ -41,13 +42,8 @@ PEOPLE: Final = (
     Person("قباني^لنزار", "ISO_IR 127", "M", "19620521"),
     Person("Åström^Björn=李^大为", "ISO_IR 192", "M", "19790730"),
 )
-# Modality, pixels on a side, images: small enough that a demo is a matter of seconds.
-SERIES: Final[tuple[tuple[str, int, int], ...]] = (
-    ("ct", 128, 12),
-    ("mr", 128, 8),
-    ("cr", 512, 1),
-    ("us", 160, 1),
-)
+# Two of each study that has two series go together: a head in CT and MR, a chest and its heart.
+_ORDER: Final = ("ct", "mr", "cr", "us")
 FIRST_DAY: Final = date(2024, 3, 4)
 
 
@@ -60,14 +56,17 @@ def write(folder: Path, studies: int = len(PEOPLE)) -> list[Path]:
     written: list[Path] = []
     for number in range(studies):
         person = PEOPLE[number % len(PEOPLE)]
-        study_uid = generate_uid(prefix=None)
+        study_uid, frame_of_reference = generate_uid(prefix=None), generate_uid(prefix=None)
+        said: Any = None
         for series in range(2 if number % 3 == 2 else 1):
-            name, side, images = SERIES[(number + series) % len(SERIES)]
+            name = _ORDER[number % len(_ORDER) ^ series]
             series_uid = generate_uid(prefix=None)
-            shape = _small(SHAPES[name], side)
-            for instance in range(images):
-                image = _image(shape, person, number, series, instance)
+            for instance, picture in enumerate(KINDS[name](number + 1)):
+                image = _image(name, picture, person, number, series, instance)
                 image.StudyInstanceUID, image.SeriesInstanceUID = study_uid, series_uid
+                image.FrameOfReferenceUID = frame_of_reference
+                said = said or image.StudyDescription
+                image.StudyDescription = image.PerformedProcedureStepDescription = said
                 path = folder / f"study{number + 1:03d}" / f"{name}{series + 1}-{instance + 1:03d}.dcm"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 image.save_as(path, enforce_file_format=True)
@@ -75,12 +74,21 @@ def write(folder: Path, studies: int = len(PEOPLE)) -> list[Path]:
     return written
 
 
-def _small(shape: Shape, side: int) -> Shape:
-    return replace(shape, rows=side, columns=side)
+def _shape(name: str, picture: Picture) -> Shape:
+    """Of the modality, with the size of this picture; all of them are grey."""
+    *frames, rows, columns = picture.pixels.shape
+    usual = SHAPES[name]
+    return replace(usual, rows=rows, columns=columns, frames=frames[0] if frames else 1, samples=1)
 
 
-def _image(shape: Shape, person: Person, study: int, series: int, instance: int) -> FileDataset:
-    image = data_set(shape, seed=1000 * study + instance)
+def _image(
+    name: str, picture: Picture, person: Person, study: int, series: int, instance: int
+) -> FileDataset:
+    image = data_set(_shape(name, picture), pixel_data=picture.pixels)
+    for keyword, value in picture.attributes.items():
+        setattr(image, keyword, value)
+    if name == "us":  # grey levels as they are, of no quantity
+        del image.WindowCenter, image.WindowWidth, image.RescaleIntercept, image.RescaleSlope
     image.SpecificCharacterSet = person.character_set
     if not person.character_set:
         del image.SpecificCharacterSet
@@ -95,9 +103,6 @@ def _image(shape: Shape, person: Person, study: int, series: int, instance: int)
     image.AccessionNumber = f"A{study + 1:06d}"
     image.StudyID = str(study + 1)
     image.SeriesNumber, image.InstanceNumber = str(series + 1), str(instance + 1)
-    if "SliceLocation" in image:
-        image.SliceLocation = f"{-120.5 + 2.5 * instance:.1f}"
-        image.ImagePositionPatient = ["-180", "-180", image.SliceLocation]
     image.SOPInstanceUID = generate_uid(prefix=None)
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = image.SOPClassUID, image.SOPInstanceUID

@@ -86,8 +86,11 @@ def pixels(shape: Shape, seed: int = 0) -> NDArray[Any]:
     return grey.astype(kind)
 
 
-def data_set(shape: Shape, seed: int = 0) -> Dataset:
-    """A complete data set of about 60 elements, with placeholders where instances differ."""
+def data_set(shape: Shape, seed: int = 0, pixel_data: NDArray[Any] | None = None) -> Dataset:
+    """A complete data set of about 60 elements, with placeholders where instances differ.
+
+    pixel_data: as the shape says; None: those of the seed
+    """
     image = Dataset()
     image.SpecificCharacterSet = "ISO_IR 100"
     image.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
@@ -135,7 +138,8 @@ def data_set(shape: Shape, seed: int = 0) -> Dataset:
     if shape.samples == 1:
         image.WindowCenter, image.WindowWidth = "40", "400"
         image.RescaleIntercept, image.RescaleSlope = "0", "1"
-    image.add_new(0x7FE00010, "OB" if shape.bits_stored <= 8 else "OW", pixels(shape, seed).tobytes())
+    given = pixels(shape, seed) if pixel_data is None else pixel_data
+    image.add_new(0x7FE00010, "OB" if shape.bits_stored <= 8 else "OW", given.tobytes())
     return image
 
 
