@@ -7,7 +7,6 @@ import pytest
 
 from bench import generate
 
-
 STUDIES = len(generate.PEOPLE) + 2
 
 
