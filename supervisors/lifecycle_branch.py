@@ -1,15 +1,17 @@
-"""The lifecycle's part of a worker's tree: tier stores, recaller, tier movers, and in the first worker the scheduler."""
+"""The lifecycle's part of a worker's tree: tier stores, recaller, tier movers, replicator, and in the first worker scheduler
+and node keeper."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import cast
 
 from config.settings import Settings
 from pacs_actors.archive.deletions import Deletions
+from pacs_actors.archive.metadata_files import FOLDER, MetadataFiles
 from pacs_actors.archive.objects.local import LocalObjectStore
 from pacs_actors.archive.progress import IndexProgress
 from pacs_actors.archive.transcoder import Transcoder
@@ -19,15 +21,20 @@ from pacs_actors.lifecycle.copies import Copies
 from pacs_actors.lifecycle.desk import LifecycleDesk
 from pacs_actors.lifecycle.lifecycle_scheduler import LifecycleScheduler
 from pacs_actors.lifecycle.moves import Moves
+from pacs_actors.lifecycle.node_cache import NodeCache
+from pacs_actors.lifecycle.node_keeper import NodeKeeper
 from pacs_actors.lifecycle.policies import Tier
 from pacs_actors.lifecycle.policy_book import PolicyBook
 from pacs_actors.lifecycle.prefetcher import Prefetcher
 from pacs_actors.lifecycle.recaller import Recaller
 from pacs_actors.lifecycle.recoding import Recoder
+from pacs_actors.lifecycle.replicator import Replicator
+from pacs_actors.lifecycle.replicator_book import ReplicatorBook
 from pacs_actors.lifecycle.storage_figures import StorageFigures
 from pacs_actors.lifecycle.stores.interface import TierStore
 from pacs_actors.lifecycle.stores.opening import make_store
 from pacs_actors.lifecycle.tier_mover import TierMover
+from pacs_actors.nodes import Nodes
 from supervisors.orders import WorkerOrders
 from supervisors.supervisor import Child
 
@@ -43,7 +50,8 @@ async def open_stores(settings: Settings) -> AsyncIterator[Mapping[str, TierStor
 
 
 class LifecycleBranch:
-    """deleted: tells the deletion keeper that there is something to do"""
+    """slots:   whose objects this worker sees to
+    deleted: tells the deletion keeper that there is something to do"""
 
     def __init__(
         self,
@@ -55,15 +63,18 @@ class LifecycleBranch:
         deletions: Deletions,
         transcoder: Transcoder,
         *,
+        slots: Sequence[int],
         deleted: Callable[[], None],
         undo_s: Callable[[], float],
     ) -> None:
         settings = orders.settings.lifecycle
         self._slot, self._root = orders.slot, Path(orders.settings.server.data)
+        self._replicates = bool(settings.replicate_to)
         self.stores = orders.settings.stores
         self.tiers = {name: cast(Tier, one.tier) for name, one in self.stores.items()}
         self.copies, self.moves, self.policies = Copies(database), Moves(database), PolicyBook(database)
         self.figures = StorageFigures(database, self._root, orders.settings.storage.reserve_bytes)
+        self.cache = NodeCache(self._root, settings.node_cache_bytes, store.threads, store.free_bytes)
         self.carrier = Carrier(
             store,
             stores,
@@ -72,12 +83,21 @@ class LifecycleBranch:
             recoder=Recoder(transcoder, store.threads, self._root / "tmp"),
             scratch=self._root / "tmp",
             read_back=settings.read_back,
+            cache=self.cache,
         )
         self.recaller = Recaller(
             store, self.carrier, self.copies, self.moves,
             slow_stores=[name for name, tier in self.tiers.items() if tier == "archive"],
             wait_s=settings.recall_wait_s, at_once=settings.recalls_at_once,
+            nodes=Nodes(database), replicates=bool(settings.replicate_to),
         )  # fmt: skip
+        self.replication = ReplicatorBook(database)
+        self.replicator = Replicator(
+            self.carrier, self.copies, self.replication, progress, slots, settings.replicate_to,
+            at_once=settings.replicas_at_once,
+        )  # fmt: skip
+        metadata = MetadataFiles(self._root / FOLDER, orders.settings.web.metadata_cache_bytes)
+        self.keeper = NodeKeeper(store, database, self.cache, self.recaller, metadata)
         self.movers = [
             TierMover(
                 store, self.carrier, self.copies, self.moves, self.tiers, at_once=settings.objects_at_once
@@ -110,7 +130,10 @@ class LifecycleBranch:
         found = [Child("recaller", self.recaller.run)]
         if self.tiers:
             found += [Child(f"tier mover {n}", mover.run) for n, mover in enumerate(self.movers)]
+        if self._replicates:
+            found.append(Child("replicator", self.replicator.run))
         if self._slot == 0:
+            found.append(Child("node keeper", self.keeper.run))
             found.append(Child("lifecycle scheduler", self.scheduler.run))
             if self.tiers and self._prefetcher is not None:
                 found.append(Child("prefetcher", self._prefetcher.run))
@@ -134,4 +157,7 @@ class LifecycleBranch:
             "objects_moved": sum(mover.moved_objects for mover in self.movers),
             "bytes_moved": sum(mover.moved_bytes for mover in self.movers),
             "moves_failed": sum(mover.failures for mover in self.movers),
+            "objects_fetched": self.recaller.fetched,
+            "cached_objects_evicted": self.cache.evicted,
+            **self.replicator.counters(),
         }

@@ -15,7 +15,8 @@
     ├── deletion keeper
     ├── recaller
     ├── tier movers        if there are tier stores
-    ├── lifecycle scheduler, prefetcher: in the first worker
+    ├── replicator         if some get every object
+    ├── node keeper, lifecycle scheduler, prefetcher: in the first worker
     ├── scrubber
     └── reconciler
 
@@ -182,7 +183,7 @@ class WorkerTree:
         deletions = Deletions(database)
         self.lifecycle = LifecycleBranch(
             self.orders, database, store, stores, progress, deletions, transcoder,
-            deleted=self._look_for_deletions, undo_s=lambda: self.book.current.web.undo_s,
+            slots=self._slots_of(store), deleted=self._look_for_deletions, undo_s=lambda: self.book.current.web.undo_s,
         )  # fmt: skip
         facilities.recaller, facilities.lifecycle = self.lifecycle.recaller, self.lifecycle.desk
         self.backups = BackupBranch(self.orders, database)
@@ -201,7 +202,8 @@ class WorkerTree:
             MetadataFiles(Path(settings.server.data) / FOLDER, settings.web.metadata_cache_bytes), self.lifecycle.carrier,
             backlog=backlog, custom=custom,
         )  # fmt: skip
-        indexer = Indexer(settings.index, catalogue, store, progress, self.index)
+        compared = self.lifecycle.recaller.compared
+        indexer = Indexer(settings.index, catalogue, store, progress, self.index, compared)
         writers = [
             Child(
                 f"ingest writer {n}",
@@ -214,7 +216,7 @@ class WorkerTree:
             for n in range(settings.index.responders)
         ]
         recovery = RecoveryReader(
-            self._slots_to_recover(store), catalogue, store, progress, self.index,
+            self._slots_of(store), catalogue, store, progress, self.index,
             first_own_batch=store.current_batch(), debt=debt, custom=custom,
         )  # fmt: skip
         self.listeners = [Listener(socket.socket(fileno=self.orders.dicom_fd), facilities, SERVICES)]
@@ -271,7 +273,7 @@ class WorkerTree:
             | self.integrity.counters()
         )
 
-    def _slots_to_recover(self, store: LocalObjectStore) -> list[int]:
+    def _slots_of(self, store: LocalObjectStore) -> list[int]:
         """Our own slot, and for the first worker those of workers of this node that were there before there were fewer."""
         first = self.orders.object_slot - self.orders.slot
         left = [

@@ -12,13 +12,13 @@ from typing import Final
 import asyncpg
 import msgspec
 
-from pacs_actors.archive import availability
+from pacs_actors.archive import availability, object_removals
 from pacs_actors.archive.batch import PATIENT_ID, Batch, GroupKey, arguments, cleaned, group
 from pacs_actors.archive.index_function import CALL_INDEX_FUNCTION
 from pacs_actors.archive.key_values import storable
 from pacs_actors.archive.locating import LocatedInstance, fetch_located, location
 from pacs_actors.archive.matching import FindQuery, Root, plan
-from pacs_actors.archive.objects.keys import parse_key
+from pacs_actors.archive.objects.keys import node_of, node_of_key, parse_key
 from pacs_actors.archive.results import FindPage, Outcome, OutcomeKind, RecentStudy, Totals
 from pacs_actors.archive.scope import EVERYTHING, StudyScope
 from pacs_actors.audit import trail
@@ -176,6 +176,9 @@ class Catalogue:
                     await availability.settle(connection, [row[2]])
                 if row[1] in ("NEARLINE", "OFFLINE"):  # nothing was lost: it was elsewhere
                     return stored.key
+                if node_of_key(first_key) != node_of(place.slot):  # nor here: its node compares the two
+                    await object_removals.note(connection, first_key, uid, stored.digest, compare=True)
+                    return stored.key
                 found = Outcome(OutcomeKind.DUPLICATE, first_key)
                 await _audit(
                     connection, entry, found, address=address, event="object_healed", key=stored.key,
@@ -236,7 +239,8 @@ class Catalogue:
         async def unit(connection: asyncpg.Connection) -> set[str]:
             rows = await connection.fetch(
                 "SELECT object_key FROM instances WHERE slot = $1 AND batch = $2 "
-                "UNION ALL SELECT object_key FROM deleted_instances WHERE slot = $1 AND batch = $2",
+                "UNION ALL SELECT object_key FROM deleted_instances WHERE slot = $1 AND batch = $2 "
+                "UNION ALL SELECT object_key FROM object_removals WHERE slot = $1 AND batch = $2",
                 slot, batch,
             )  # fmt: skip
             return {row[0] for row in rows}

@@ -119,16 +119,18 @@ async def _delete(
                 sop_class_uid, size_bytes, digest)
             SELECT $1, g.object_key, g.slot, g.batch, g.sop_instance_uid, e.series_instance_uid, g.sop_class_uid,
                 g.size_bytes, g.digest
-            FROM gone g JOIN series e ON e.id = g.series RETURNING size_bytes)
-        SELECT count(*)::integer, coalesce(sum(size_bytes), 0)::bigint FROM kept""",
+            FROM gone g JOIN series e ON e.id = g.series RETURNING size_bytes, slot)
+        SELECT count(*)::integer, coalesce(sum(size_bytes), 0)::bigint,
+            coalesce(array_agg(DISTINCT (slot / 100)::smallint), '{}') FROM kept""",
         number, series, target.sop_instance_uid,
     )  # fmt: skip
-    instances, size_bytes = counted or (0, 0)
+    instances, size_bytes, nodes = counted or (0, 0, [])
     if not instances:
         raise _NothingThere
     await connection.execute(
-        "UPDATE deletions SET instances = $2, size_bytes = $3 WHERE id = $1", number, instances, size_bytes
-    )
+        "UPDATE deletions SET instances = $2, size_bytes = $3, nodes_left = $4 WHERE id = $1",
+        number, instances, size_bytes, nodes,
+    )  # fmt: skip
     levels = await tidy(connection, study["id"], series)
     await connection.execute(
         """INSERT INTO archive_totals AS t (slot, patients, studies, series, instances, size_bytes)

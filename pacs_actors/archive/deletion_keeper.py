@@ -2,7 +2,7 @@
 
 Receives a wake-up when something was deleted or undone; finds the rest in the table ``deletions``, so that a crash at any point
 leaves it to the next start or to another worker. Sends IndexInstance for what comes back. The keepers of several workers share
-the rows by leases; every step may be done twice.
+the rows by leases, and each node does its part, with its own objects; every step may be done twice.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class DeletionKeeper:
         while True:
             self._news = trio.Event()
             try:
-                due = await self.deletions.take(_LEASE_S)
+                due = await self.deletions.take(_LEASE_S, self.store.node)
             except Unavailable:
                 due = None
             if due is not None:
@@ -111,7 +111,7 @@ class DeletionKeeper:
         async for objects in self._pieces(due):
             await self.store.set_aside(*(one.key for one in objects))
             await self.deletions.renew(due, _LEASE_S)
-        await self.deletions.set_aside(due.id)
+        await self.deletions.set_aside(due.id, self.store.node)
 
     async def _erase(self, due: Due) -> None:
         erased = 0
@@ -121,7 +121,7 @@ class DeletionKeeper:
             await self.deletions.renew(due, _LEASE_S)
             erased += len(objects)
         await self._remove_copies(due)
-        await self.deletions.erased(due)
+        await self.deletions.erased(due, self.store.node)
         logs.event("deletion_erased", deletion=due.id, objects=erased)
 
     async def _remove_copies(self, due: Due) -> None:
@@ -144,7 +144,7 @@ class DeletionKeeper:
             await self.index.ask(FlushIndex(), within_s=_FLUSH_WITHIN_S)
             await self.deletions.renew(due, _LEASE_S, done)
             restored += len(done)
-        await self.deletions.undone(due.id)
+        await self.deletions.undone(due.id, self.store.node)
         logs.event("deletion_undone", deletion=due.id, objects=restored)
 
     async def _restore_each(
@@ -212,6 +212,6 @@ class DeletionKeeper:
 
     async def _pieces(self, due: Due) -> AsyncIterator[list[DeletedObject]]:
         after = ""
-        while objects := await self.deletions.objects(due.id, after, _AT_ONCE):
+        while objects := await self.deletions.objects(due.id, after, _AT_ONCE, self.store.node):
             yield objects
             after = objects[-1].key

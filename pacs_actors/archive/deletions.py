@@ -60,6 +60,11 @@ _LEASE: Final = (
 )
 
 
+# The nodes that have objects of it: each does its part of what the state asks for.
+_NODES: Final = """coalesce((SELECT array_agg(DISTINCT (i.slot / 100)::smallint) FROM deleted_instances i
+    WHERE i.deletion = {}), '{{}}')"""
+
+
 class Deletions:
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -103,7 +108,9 @@ class Deletions:
                 if found.state != "deleted" or not row[-1]:
                     raise CannotUndo("It is too late: what was deleted is erased.")
                 await connection.execute(
-                    "UPDATE deletions SET state = 'undoing', leased_until = '-infinity' WHERE id = $1", number
+                    "UPDATE deletions SET state = 'undoing', leased_until = '-infinity', "  # noqa: S608 - our words
+                    f"nodes_left = {_NODES.format('$1')} WHERE id = $1",
+                    number,
                 )
                 await tell(connection, events.UNDELETED, by, found)
                 return found
@@ -131,8 +138,8 @@ class Deletions:
         return await self.database.run(unit)
 
     # -- for the keeper ---------------------------------------------------------------------------------------------------------
-    async def take(self, lease_s: float) -> Due | None:
-        """One at which there is something to do. What nobody may undo any more is to be erased from here on.
+    async def take(self, lease_s: float, node: int = 0) -> Due | None:
+        """One at which a node has something to do. What nobody may undo any more is to be erased from here on.
 
         Not while the wall clock is another than it was a moment ago: a jump of years must not erase all that could be undone.
         """
@@ -142,27 +149,28 @@ class Deletions:
                 """UPDATE deletions d SET leased_until = now() + make_interval(secs => $1),
                     state = CASE WHEN d.state = 'deleted' AND d.aside THEN 'erasing' ELSE d.state END
                 FROM (SELECT id FROM deletions WHERE state IN ('deleted', 'undoing', 'erasing') AND leased_until <= now()
+                    AND (nodes_left = '{}' OR $2 = ANY (nodes_left))
                     AND (state <> 'deleted' OR NOT aside OR undo_until <= now() AND EXISTS (SELECT FROM lifecycle_clock
                         WHERE doubted_since IS NULL AND now() - seen_at BETWEEN interval '-1 hour' AND interval '1 day'))
                     ORDER BY id LIMIT 1
                     FOR UPDATE SKIP LOCKED) due
                 WHERE d.id = due.id
                 RETURNING d.id, d.state, d.patient_id, d.study_instance_uid, d.series_instance_uid, d.sop_instance_uid""",
-                lease_s,
-            )
+                lease_s, node,
+            )  # fmt: skip
             return Due(row[0], row[1], row[2], Target(*row[3:])) if row is not None else None
 
         return await self.database.run(unit)
 
-    async def objects(self, number: int, after: str, most: int) -> list[DeletedObject]:
-        """Some of its objects, by their keys, beginning behind one."""
+    async def objects(self, number: int, after: str, most: int, node: int = 0) -> list[DeletedObject]:
+        """Some of its objects on a node, by their keys, beginning behind one."""
 
         async def unit(connection: asyncpg.Connection) -> list[DeletedObject]:
             rows = await connection.fetch(
                 "SELECT object_key, sop_instance_uid, digest, size_bytes FROM deleted_instances "
-                "WHERE deletion = $1 AND object_key > $2 "
+                "WHERE deletion = $1 AND object_key > $2 AND slot / 100 = $4 "
                 "ORDER BY object_key LIMIT $3",
-                number, after, most,
+                number, after, most, node,
             )  # fmt: skip
             return [DeletedObject(*row) for row in rows]
 
@@ -194,26 +202,42 @@ class Deletions:
     async def put_off(self, due: Due, wait_s: float) -> None:
         await self._execute(_LEASE, due.id, wait_s, due.state)
 
-    async def set_aside(self, number: int) -> None:
-        """All its objects are moved aside."""
+    async def set_aside(self, number: int, node: int = 0) -> None:
+        """All its objects on a node are moved aside."""
         await self._execute(
-            "UPDATE deletions SET aside = true, leased_until = '-infinity' WHERE id = $1 AND state = 'deleted'",
-            number,
-        )
+            f"""UPDATE deletions SET aside = left_then = '{{}}', leased_until = '-infinity',
+                nodes_left = CASE WHEN left_then = '{{}}' THEN {_NODES.format("$1")} ELSE left_then END
+            FROM (SELECT array_remove(nodes_left, $2::smallint) AS left_then FROM deletions WHERE id = $1) was
+            WHERE id = $1 AND state = 'deleted'""",
+            number, node,
+        )  # fmt: skip
 
-    async def undone(self, number: int) -> None:
-        """All that is left of it is back in the index."""
+    async def undone(self, number: int, node: int = 0) -> None:
+        """All that is left of it on a node is back in the index."""
         await self._execute(
-            "UPDATE deletions SET state = 'undone', settled_at = now() WHERE id = $1 AND state = 'undoing'",
-            number,
-        )
+            """UPDATE deletions SET nodes_left = left_then, leased_until = '-infinity',
+                state = CASE WHEN left_then = '{}' THEN 'undone' ELSE state END,
+                settled_at = CASE WHEN left_then = '{}' THEN now() END
+            FROM (SELECT array_remove(nodes_left, $2::smallint) AS left_then FROM deletions WHERE id = $1) was
+            WHERE id = $1 AND state = 'undoing'""",
+            number, node,
+        )  # fmt: skip
 
-    async def erased(self, due: Due) -> None:
-        """Its objects are gone for good: with the audit event."""
+    async def erased(self, due: Due, node: int = 0) -> None:
+        """Its objects on a node are gone for good; with the audit event once they are on all."""
 
         async def unit(connection: asyncpg.Connection) -> None:
             async with connection.transaction():
-                await connection.execute("DELETE FROM deleted_instances WHERE deletion = $1", due.id)
+                await connection.execute(
+                    "DELETE FROM deleted_instances WHERE deletion = $1 AND slot / 100 = $2", due.id, node
+                )
+                left = await connection.fetchval(
+                    "UPDATE deletions SET nodes_left = array_remove(nodes_left, $2::smallint), leased_until = '-infinity' "
+                    "WHERE id = $1 AND state = 'erasing' RETURNING nodes_left",
+                    due.id, node,
+                )  # fmt: skip
+                if left:
+                    return
                 row = await connection.fetchrow(
                     "UPDATE deletions SET state = 'erased', settled_at = now() "  # noqa: S608 - our words
                     f"WHERE id = $1 AND state = 'erasing' RETURNING {COLUMNS}",

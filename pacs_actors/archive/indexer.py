@@ -16,9 +16,10 @@ import outcome
 import trio
 
 from config.settings import IndexSettings
+from pacs_actors.archive.batch import folder
 from pacs_actors.archive.catalogue import Catalogue, Outcome, OutcomeKind
 from pacs_actors.archive.objects.interface import ObjectStore
-from pacs_actors.archive.objects.keys import ObjectMissing
+from pacs_actors.archive.objects.keys import ObjectMissing, node_of
 from pacs_actors.archive.progress import IndexProgress, batch_of
 from pacs_actors.mail import Ready
 from pacs_actors.mail.mailbox import Envelope, Mailbox
@@ -31,6 +32,8 @@ _CRASHES_ALONE = 2  # the first may have been somebody else's fault
 
 
 class Indexer:
+    """compared: gives the key of a copy here of an instance's object on another node, to compare with it; None: there is none"""
+
     def __init__(
         self,
         settings: IndexSettings,
@@ -38,6 +41,7 @@ class Indexer:
         store: ObjectStore,
         progress: IndexProgress,
         mailbox: Mailbox[IndexMessage],
+        compared: Callable[[str], Awaitable[str | None]] | None = None,
     ) -> None:
         self.settings, self.catalogue, self.store, self.progress, self.mailbox = (
             settings,
@@ -46,6 +50,7 @@ class Indexer:
             progress,
             mailbox,
         )
+        self._compared = compared
         self._batch: list[IndexInstance] = []
         self._flushes: list[Envelope[IndexMessage]] = []
         self._settled: set[str] = set()
@@ -189,6 +194,8 @@ class Indexer:
         """One with the digest that was answered for first. A first copy that is lost gives its place to it."""
         key = order.entry.stored.key
         while first_key != key:
+            if not _on_one_node(first_key, key) and await self._settle_with_other_node(order, found):
+                return
             if await self._readable(self.store.same, first_key, key):
                 self.duplicates += 1
                 await self.store.remove(key)
@@ -212,6 +219,21 @@ class Indexer:
                     await self.store.quarantine(first_key, "damaged")
             first_key = holder  # another worker's copy may have been quicker
 
+    async def _settle_with_other_node(self, order: IndexInstance, found: Outcome) -> bool:
+        """The first copy lies where we cannot look. False: nor has a store a copy of it, so ours takes its place, and its node
+        compares the two as soon as ours is in a store.
+        """
+        key, uid = order.entry.stored.key, order.entry.scanned.sop_instance_uid
+        other = await self._compared(uid) if self._compared is not None else None
+        if other is None:
+            return False
+        if await self._readable(self.store.same, other, key):
+            self.duplicates += 1
+            await self.store.remove(key)
+        else:
+            await self._keep_aside(order, found)
+        return True
+
     async def _keep_aside(self, order: IndexInstance, found: Outcome) -> None:
         entry, first_key = order.entry, found.first_key
         try:
@@ -220,7 +242,8 @@ class Indexer:
             return  # handed on twice, and settled the first time
         self.conflicts += 1
         uid = entry.scanned.sop_instance_uid
-        lost = first_key is not None and not await self._readable(self.store.exists, first_key)
+        here = first_key is not None and _on_one_node(first_key, entry.stored.key)
+        lost = here and first_key is not None and not await self._readable(self.store.exists, first_key)
         logs.warning("instance_conflict", uid=uid, first=first_key, second=entry.stored.key, first_lost=lost)
         await self.catalogue.quarantine(entry, key, found, order.address, first_lost=lost)
 
@@ -233,3 +256,7 @@ class Indexer:
         except OSError as error:
             logs.error("object_unreadable", key=keys[0], why=str(error))
             return False
+
+
+def _on_one_node(first_key: str, second_key: str) -> bool:
+    return node_of(folder(first_key)[0]) == node_of(folder(second_key)[0])

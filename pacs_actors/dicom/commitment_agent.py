@@ -133,7 +133,8 @@ class CommitmentAgent:
     async def check(
         self, references: tuple[Reference, ...], scope: StudyScope, source: str | None = None
     ) -> CommitmentResult:
-        """What of it is durable here: in the index, under the class it was named with, and as an object of the right size.
+        """What of it is durable here: in the index, under the class it was named with, and as an object of the right size
+        or a copy in a store.
 
         What is outside of the scope is answered as if it were not there; but what came from this source. raises: Unavailable
         """
@@ -150,7 +151,10 @@ class CommitmentAgent:
                 reason = NO_SUCH_INSTANCE
             elif stored.sop_class_uid != one.sop_class_uid:
                 reason = CLASS_INSTANCE_CONFLICT
-            elif not await facilities.native.run(self._object_is_there, stored.key, stored.size_bytes):
+            elif not (
+                await facilities.native.run(self._object_is_there, stored.key, stored.size_bytes)
+                or await facilities.recaller.is_safe(one.sop_instance_uid)
+            ):
                 reason = NO_SUCH_INSTANCE
             if reason is None:
                 committed.append(one)

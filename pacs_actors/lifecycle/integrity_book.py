@@ -63,15 +63,18 @@ _FINDING: Final = ", ".join(Finding.__struct_fields__)
 _SETTLE: Final = """
     UPDATE integrity_findings SET settled_at = now(), settled = $2 WHERE id = ANY ($1::bigint[]) AND settled_at IS NULL"""
 _FOUND: Final = """
-    INSERT INTO integrity_findings (kind, subject, sop_instance_uid, detail, found_by, indexed) VALUES ($1, $2, $3, $4, $5, $6)
+    INSERT INTO integrity_findings (kind, subject, sop_instance_uid, detail, found_by, indexed, node)
+    VALUES ($1, $2, $3, $4, $5, $6, $7)
     ON CONFLICT (kind, subject) WHERE settled_at IS NULL
     DO UPDATE SET seen_at = now(), detail = excluded.detail, indexed = integrity_findings.indexed OR excluded.indexed
     RETURNING id, xmax = 0"""
 
 
 class IntegrityBook:
-    def __init__(self, database: Database) -> None:
-        self.database = database
+    """node: that finds things and sees to them"""
+
+    def __init__(self, database: Database, node: int = 0) -> None:
+        self.database, self.node = database, node
 
     async def listed(self, scope: StudyScope = EVERYTHING, *, settled: bool = False) -> list[Finding]:
         """What is not settled, or what is, the newest MOST_LISTED; within a scope that of the instances of its studies."""
@@ -114,6 +117,7 @@ class IntegrityBook:
                 storable(detail)[:500],
                 found_by,
                 False,
+                self.node,
             )
             assert row is not None, "a row that is inserted is returned"
             return Noted(row[0], row[1])
@@ -137,7 +141,7 @@ class IntegrityBook:
                         await availability.settle(connection, [series])
                 kind = damage.condition.value
                 row = await connection.fetchrow(
-                    _FOUND, kind, damage.key, uid, damage.why[:500], found_by, damage.indexed
+                    _FOUND, kind, damage.key, uid, damage.why[:500], found_by, damage.indexed, self.node
                 )
                 assert row is not None, "a row that is inserted is returned"
                 if row[1]:
@@ -170,7 +174,8 @@ class IntegrityBook:
         async def unit(connection: asyncpg.Connection) -> list[Finding]:
             rows = await connection.fetch(
                 f"SELECT {_FINDING} FROM integrity_findings WHERE settled_at IS NULL AND kind = 'corrupt' "  # noqa: S608
-                "AND quarantine_key = '' ORDER BY id LIMIT 1000"
+                "AND quarantine_key = '' AND node = $1 ORDER BY id LIMIT 1000",
+                self.node,
             )
             return [Finding(*row) for row in rows]
 
@@ -189,7 +194,7 @@ class IntegrityBook:
             async with connection.transaction():
                 rows = await connection.fetch(
                     """SELECT f.id, CASE WHEN f.indexed THEN f.sop_instance_uid END AS uid, f.subject
-                    FROM integrity_findings f JOIN integrity_runs r ON r.id = $1 AND r.kind = f.found_by
+                    FROM integrity_findings f JOIN integrity_runs r ON r.id = $1 AND r.kind = f.found_by AND r.node = f.node
                     WHERE f.settled_at IS NULL AND f.seen_at < r.began_at AND f.quarantine_key = '' ORDER BY f.id LIMIT $2""",
                     run, most,
                 )  # fmt: skip

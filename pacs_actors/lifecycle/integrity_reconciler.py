@@ -50,7 +50,7 @@ class Reconciler:
         custom: dict[int, str],
     ) -> None:
         self.store, self.progress, self.index, self.custom = store, progress, index, custom
-        self.book, self.runs = IntegrityBook(database), IntegrityRuns(database)
+        self.book, self.runs = IntegrityBook(database, store.node), IntegrityRuns(database, store.node)
         self.working = False
 
     async def run(self, *, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:

@@ -1,7 +1,7 @@
 """Walks through the archive to see to its integrity, and how far they are: all SQL on ``integrity_runs``.
 
 Every method is one unit of work on ``Database`` and raises Unavailable when PostgreSQL is away or too slow. Runs are shared by
-leases, as deletions are: one process of the archive, on whatever node, is at a run, and another goes on where it died.
+leases, as deletions are: one process of a node is at a run of its slots, and another goes on where it died.
 """
 
 from __future__ import annotations
@@ -66,28 +66,31 @@ class Work(Struct):
 _RUN: Final = ", ".join(Run.__struct_fields__)
 _TAKE: Final = """
     UPDATE integrity_runs SET lease = $2, leased_until = now() + make_interval(secs => $3)
-    WHERE id = (SELECT id FROM integrity_runs WHERE kind = $1 AND ended_at IS NULL
+    WHERE id = (SELECT id FROM integrity_runs WHERE kind = $1 AND node = $4 AND ended_at IS NULL
         -- A lease from before the clock was set back is none.
         AND (leased_until <= now() OR leased_until > now() + make_interval(secs => 10 * $3)) FOR UPDATE SKIP LOCKED)
     RETURNING id, fix, slot, after_key, objects, size_bytes, found, fixed"""
 # One that began in the future was begun before the clock was set back: it says nothing about when the next is due.
 _BEGIN: Final = """
-    INSERT INTO integrity_runs (kind) SELECT 'scrub' WHERE NOT EXISTS (SELECT FROM integrity_runs WHERE kind = 'scrub'
+    INSERT INTO integrity_runs (kind, node) SELECT 'scrub', $2 WHERE NOT EXISTS (SELECT FROM integrity_runs
+        WHERE kind = 'scrub' AND node = $2
         AND (ended_at IS NULL OR (began_at > now() - make_interval(secs => $1) AND began_at <= now())))
     ON CONFLICT DO NOTHING"""
 
 
 class IntegrityRuns:
-    def __init__(self, database: Database) -> None:
-        self.database = database
+    """node: whose slots its runs walk through"""
+
+    def __init__(self, database: Database, node: int = 0) -> None:
+        self.database, self.node = database, node
 
     async def take(self, kind: Kind, lease: str, *, every_s: float = 0) -> Work | None:
         """The run at which nobody is, if there is one; a scrub is begun when its time has come. every_s: 0: it never comes"""
 
         async def unit(connection: asyncpg.Connection) -> Work | None:
             if kind == "scrub" and every_s > 0:
-                await connection.execute(_BEGIN, every_s)
-            row = await connection.fetchrow(_TAKE, kind, lease, _LEASE_S)
+                await connection.execute(_BEGIN, every_s, self.node)
+            row = await connection.fetchrow(_TAKE, kind, lease, _LEASE_S, self.node)
             if row is None:
                 return None
             return Work(row[0], row[1], lease, Cursor(row[2], row[3]), *row[4:])
@@ -122,19 +125,25 @@ class IntegrityRuns:
         await self.database.run(unit)
 
     async def ask(self, kind: Kind, by: Actor, *, fix: bool = False) -> Run:
-        """Have one begun now, with its audit event; the one that is under way if there is one."""
+        """Have one begun now on every node, with its audit event; this node's, or the one of it that is under way."""
 
         async def unit(connection: asyncpg.Connection) -> Run:
             async with connection.transaction():
                 row = await connection.fetchrow(
-                    f"INSERT INTO integrity_runs (kind, fix, asked_by) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING {_RUN}",  # noqa: S608 - our words
-                    kind, fix, storable(by.who),
+                    "INSERT INTO integrity_runs (kind, fix, asked_by, node) VALUES ($1, $2, $3, $4) "  # noqa: S608 - our words
+                    f"ON CONFLICT DO NOTHING RETURNING {_RUN}",
+                    kind, fix, storable(by.who), self.node,
+                )  # fmt: skip
+                await connection.execute(
+                    "INSERT INTO integrity_runs (kind, fix, asked_by, node) SELECT $1, $2, $3, node FROM archive_nodes "
+                    "WHERE node <> $4 ON CONFLICT DO NOTHING",
+                    kind, fix, storable(by.who), self.node,
                 )  # fmt: skip
                 if row is None:
                     row = await connection.fetchrow(
-                        f"SELECT {_RUN} FROM integrity_runs WHERE kind = $1 AND ended_at IS NULL",  # noqa: S608
-                        kind,
-                    )
+                        f"SELECT {_RUN} FROM integrity_runs WHERE kind = $1 AND node = $2 AND ended_at IS NULL",  # noqa: S608
+                        kind, self.node,
+                    )  # fmt: skip
                     if row is None:  # it ended at this moment
                         raise asyncpg.SerializationError
                     return Run(*row)
@@ -149,13 +158,15 @@ class IntegrityRuns:
                 continue
 
     async def runs(self, kind: Kind) -> tuple[Run | None, Run | None]:
-        """(the one under way, the last one that ended)."""
+        """(the one under way, the last one that ended), of this node."""
 
         async def unit(connection: asyncpg.Connection) -> tuple[Run | None, Run | None]:
             found = [
                 await connection.fetchrow(
-                    f"SELECT {_RUN} FROM integrity_runs WHERE kind = $1 AND ended_at {which} ORDER BY id DESC LIMIT 1",  # noqa: S608
+                    f"SELECT {_RUN} FROM integrity_runs WHERE kind = $1 AND node = $2 AND ended_at {which} "  # noqa: S608
+                    "ORDER BY id DESC LIMIT 1",
                     kind,
+                    self.node,
                 )
                 for which in ("IS NULL", "IS NOT NULL")
             ]

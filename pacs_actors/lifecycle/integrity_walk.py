@@ -9,7 +9,7 @@ from typing import Final
 from msgspec import Struct
 
 from pacs_actors.archive.objects.interface import ObjectStore
-from pacs_actors.archive.objects.keys import MAX_BATCH, parse_key
+from pacs_actors.archive.objects.keys import MAX_BATCH, node_of, parse_key
 from pacs_actors.lifecycle.integrity_rows import STRETCH_OBJECTS, IntegrityRows, Row
 from pacs_actors.operations import logs
 from pacs_actors.threads import NativePool
@@ -45,14 +45,16 @@ class Stretch(Struct, frozen=True):
 async def stretches(
     store: ObjectStore, pool: NativePool, rows: IntegrityRows | None, begin: Cursor
 ) -> AsyncIterator[Stretch]:
-    """All from a cursor on. Rows are asked for before the folders are listed: what is stored meanwhile has no row yet.
+    """All of the store's node from a cursor on.
+
+    Rows are asked for before the folders are listed: what is stored meanwhile has no row yet.
 
     rows:    None: there is no index to ask
     raises:  Unavailable; OSError if the folders of a slot cannot be listed
     """
     slots = set(await pool.run(store.slots))
     if rows is not None:
-        slots |= set(await rows.slots())
+        slots |= {slot for slot in await rows.slots() if node_of(slot) == store.node}
     for slot in sorted(slot for slot in slots if slot >= begin.slot):
         folders = await pool.run(store.batches, slot)
         after = begin.after_key if slot == begin.slot else ""

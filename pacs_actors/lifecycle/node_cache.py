@@ -1,7 +1,7 @@
 """Node cache: copies of objects that lie on other nodes, in ``DIR/cache/objects``, for whoever serves them here.
 
-All workers of the node share the folder. A copy gets its name when all of it is on the disk and has the object's digest, so what has
-a name is whole. What has not been asked for longest goes when the folder is too large; whoever has a file open keeps it.
+All workers of the node share the folder. A copy gets its name when all of it is on the disk and has the object's digest, so what
+has a name is whole. What has not been asked for longest goes when the folder is too large; whoever has a file open keeps it.
 """
 
 from __future__ import annotations

@@ -183,6 +183,15 @@ class Recaller:
         """Whether a node is about to put copies of its objects where we can have them. raises: Unavailable"""
         return self._replicates and self._nodes is not None and await self._nodes.is_alive(node)
 
+    async def is_safe(self, sop_instance_uid: str) -> bool:
+        """Whether a store has a copy of an instance whose object is not here. raises: OnAnotherNode; Unavailable"""
+        found = await self.copies.of_instances([sop_instance_uid])
+        if not found or found[0].copies:
+            return bool(found)
+        if found[0].online and self.carrier.is_foreign(found[0].key):
+            raise OnAnotherNode(sop_instance_uid, node_of_key(found[0].key))
+        return False
+
     async def compared(self, sop_instance_uid: str) -> str | None:
         """The key of a copy here of an instance's object on another node, to compare with it; None: there is none to be had now."""
         with trio.move_on_after(_COMPARED_WITHIN_S):

@@ -48,7 +48,7 @@ class Scrubber:
         self, settings: IntegritySettings, store: ObjectStore, database: Database, page: NodePage
     ) -> None:
         self.settings, self.store, self.page = settings, store, page
-        self.book, self.runs = IntegrityBook(database), IntegrityRuns(database)
+        self.book, self.runs = IntegrityBook(database, store.node), IntegrityRuns(database, store.node)
         self.objects = self.size_bytes = self.found = 0
         self.working = False
         self._pace: Pace | None = None

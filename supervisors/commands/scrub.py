@@ -135,7 +135,7 @@ async def _scrub(settings: Settings, arguments: argparse.Namespace, report: _Rep
         NativePool(max(settings.integrity.threads, settings.storage.writer_threads), "scrub") as pool,
     ):
         report.indexed = database is not None
-        keeper = None if database is None else DamageKeeper(store, IntegrityBook(database))
+        keeper = None if database is None else DamageKeeper(store, IntegrityBook(database, store.node))
 
         async def tell(portion: Portion) -> None:
             report.add(portion)

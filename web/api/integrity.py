@@ -63,8 +63,8 @@ class Wanted(Struct, frozen=True, forbid_unknown_fields=True):
 class IntegrityDesk:
     def __init__(self, context: WebContext) -> None:
         self.context = context
-        database = context.archive.catalogue.database
-        self.book, self.runs = IntegrityBook(database), IntegrityRuns(database)
+        database, node = context.archive.catalogue.database, context.settings.server.node
+        self.book, self.runs = IntegrityBook(database, node), IntegrityRuns(database, node)
 
     async def state(self, _: Request) -> Answer:
         scrub, reconcile = await self.runs.runs("scrub"), await self.runs.runs("reconcile")

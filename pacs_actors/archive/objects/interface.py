@@ -111,9 +111,11 @@ class ObjectStore(Protocol):
     """Durable objects by key.
 
     slot:  number of the worker; keys of different slots never meet
+    node:  whose slots are in it
     """
 
     slot: int
+    node: int
 
     def current_batch(self) -> int:
         """Objects committed from now on go to this batch folder or a higher one."""
