@@ -167,7 +167,8 @@ class _Moving:
                 raise self._left
             await self.copies.complete(self.move.study_instance_uid, to)
             await self._settle()
-        self.done = self.done_bytes = 0
+        if source:  # the second half counts anew
+            self.done = self.done_bytes = 0
         if source == ONLINE:
             async for page in self._pages():
                 await self._release(page)

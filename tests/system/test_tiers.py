@@ -227,7 +227,7 @@ def test_a_copy_goes_from_one_store_to_the_next(clinic: Server) -> None:
 def test_a_rotten_copy_is_passed_over_for_a_good_one(clinic: Server) -> None:
     study = stored(clinic)
     before = downloads(clinic, study)
-    moved(clinic, study, "", FAR)
+    assert moved(clinic, study, "", FAR)["done"] == 3, "a copy that ended is shown as whole"
     known = set(files(clinic, NEAR))
     moved(clinic, study, "online", NEAR)
     for path in set(files(clinic, NEAR)) - known:
