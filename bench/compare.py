@@ -88,11 +88,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _measure(peer: Peer, folder: Path, plan: suites.Plan) -> dict[str, suites.Case]:
     print(f"\n{peer.name}", flush=True)
     try:
-        with Sink() as sink, running(peer, folder, sink.port) as (port, pid):
+        with Sink() as sink, running(peer, folder, sink.port) as up:
             bench = suites.Bench(
-                Target("127.0.0.1", port, peer.aet),
-                plan.restricted(peer.suites, peer.loaders, DESTINATION, pid),
+                Target("127.0.0.1", up.port, peer.aet),
+                plan.restricted(peer.suites, peer.loaders, DESTINATION, up.pid),
                 sink=sink,
+                site=up.site,
                 say=lambda name, case: print(report.line(name, case), flush=True),
             )
             return bench.run()

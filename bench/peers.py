@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -17,14 +18,16 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from bench import suites, wire
+from bench.http_link import Site
 from bench.link import Link
 from bench.wire import PeerFailed
 
 _START_S, _STOP_S = 60.0, 30.0
 DESTINATION: Final = "BENCHSINK"
+_ADMIN_PASSWORD: Final = secrets.token_urlsafe(24)
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,8 @@ class Peer:
     """How to run one server.
 
     program:       what has to be on PATH; None: it comes with us
-    command:       (folder, DICOM port, port of the C-MOVE destination) -> arguments; may write to the folder
+    command:       (folder, DICOM port, port of the C-MOVE destination, web port) -> arguments; may write to the folder
+    site:          (web port) -> its DICOMweb service, once it is up; None: it has none
     loopback_only: binds to 127.0.0.1 by itself
     loaders:       associations that may store at once without the server failing
     """
@@ -40,26 +44,59 @@ class Peer:
     name: str
     aet: str
     program: str | None
-    command: Callable[[Path, int, int], list[str]]
+    command: Callable[[Path, int, int, int], list[str]]
     suites: tuple[str, ...] = suites.SUITES
     loopback_only: bool = False
     loaders: int = 4
+    site: Callable[[int], Site | None] = lambda _port: None
 
 
-def _ours(folder: Path, port: int, sink_port: int) -> list[str]:
+@dataclass(frozen=True)
+class Running:
+    """A server that is up: its DICOM port, its root pid, its DICOMweb service if it has one."""
+
+    port: int
+    pid: int
+    site: Site | None
+
+
+def _ours(folder: Path, port: int, sink_port: int, web_port: int) -> list[str]:
     return [
         *(sys.executable, "-m", "supervisors.cli", "serve", "--data", str(folder / "data"), "--aet", "PACS"),
-        *("--dicom-port", str(port), "--web-port", str(free_port()), "--promiscuous"),
+        *("--dicom-port", str(port), "--web-port", str(web_port), "--promiscuous"),
         *("--node", f"{DESTINATION}=127.0.0.1:{sink_port}"),
     ]
 
 
-def _orthanc(folder: Path, port: int, sink_port: int) -> list[str]:
+def _our_site(web_port: int) -> Site:
+    """With a token that outlasts the longest run; raises PeerFailed."""
+
+    def post(path: str, body: dict[str, str], token: str = "") -> dict[str, Any]:
+        fields = [("Content-Type", "application/json"), ("Content-Length", str(len(json.dumps(body))))]
+        fields += [("Authorization", f"Bearer {token}")] if token else []
+        site = Site("127.0.0.1", web_port)
+        with site.connect() as link:
+            answer = link.ask(site.request("POST", path, fields), json.dumps(body).encode(), keep=True)
+        if answer.status not in {200, 201}:
+            raise PeerFailed(f"{path} is answered {answer.status}")
+        made: dict[str, Any] = json.loads(answer.body)
+        return made
+
+    logged_in = post("/api/v1/login", {"username": "admin", "password": _ADMIN_PASSWORD})
+    token = post("/api/v1/tokens", {"name": "bench"}, logged_in["access_token"])["token"]
+    return Site("127.0.0.1", web_port, "/dicom-web", (("Authorization", f"Bearer {token}"),))
+
+
+def _orthanc(folder: Path, port: int, sink_port: int, web_port: int) -> list[str]:
     configuration = folder / "orthanc.json"
     settings = {
         "StorageDirectory": str(folder / "data"),
         "IndexDirectory": str(folder / "data"),
-        "HttpServerEnabled": False,
+        "HttpServerEnabled": _orthanc_plugin() is not None,
+        "HttpPort": web_port,
+        "RemoteAccessAllowed": False,
+        "AuthenticationEnabled": False,
+        "Plugins": [str(plugin)] if (plugin := _orthanc_plugin()) else [],
         "DicomAet": "ORTHANC",
         "DicomPort": port,
         "DicomAlwaysAllowFind": True,
@@ -71,13 +108,25 @@ def _orthanc(folder: Path, port: int, sink_port: int) -> list[str]:
     return ["Orthanc", str(configuration)]
 
 
-def _storescp(folder: Path, port: int, _sink_port: int) -> list[str]:
+def _orthanc_plugin() -> Path | None:
+    """Of DICOMweb, where distributions put it."""
+    places = (
+        Path(prefix) / "share/orthanc/plugins/libOrthancDicomWeb.so" for prefix in ("/usr", "/usr/local")
+    )
+    return next((place for place in places if place.exists()), None)
+
+
+def _orthanc_site(web_port: int) -> Site | None:
+    return Site("127.0.0.1", web_port, "/dicom-web") if _orthanc_plugin() else None
+
+
+def _storescp(folder: Path, port: int, _sink_port: int, _web_port: int) -> list[str]:
     data = folder / "data"
     data.mkdir()
     return ["storescp", "--fork", "+xa", "-aet", "STORESCP", "-od", str(data), str(port)]
 
 
-def _dcmqrscp(folder: Path, port: int, sink_port: int) -> list[str]:
+def _dcmqrscp(folder: Path, port: int, sink_port: int, _web_port: int) -> list[str]:
     data, configuration = folder / "data", folder / "dcmqrscp.cfg"
     data.mkdir()
     configuration.write_text(
@@ -90,8 +139,8 @@ def _dcmqrscp(folder: Path, port: int, sink_port: int) -> list[str]:
 
 
 PEERS: Final[dict[str, Peer]] = {
-    "ours": Peer("ours", "PACS", None, _ours, loopback_only=True),
-    "orthanc": Peer("orthanc", "ORTHANC", "Orthanc", _orthanc),
+    "ours": Peer("ours", "PACS", None, _ours, loopback_only=True, site=_our_site),
+    "orthanc": Peer("orthanc", "ORTHANC", "Orthanc", _orthanc, site=_orthanc_site),
     "storescp": Peer("storescp", "STORESCP", "storescp", _storescp, suites=("ingest",)),
     # Its index is one flat file: two writers at once fail, 500 studies are its most.
     "dcmqrscp": Peer("dcmqrscp", "DCMQR", "dcmqrscp", _dcmqrscp, suites=("get", "move"), loaders=1),
@@ -115,26 +164,38 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def running(peer: Peer, folder: Path, sink_port: int) -> Iterator[tuple[int, int]]:
+def running(peer: Peer, folder: Path, sink_port: int) -> Iterator[Running]:
     """Start a server in an empty folder, wait until it answers C-ECHO, stop it at the end.
 
-    yields: its DICOM port and its root pid
     raises: PeerFailed with the end of its log if it does not come up
     """
     folder.mkdir(parents=True)
-    port = free_port()
-    command = peer.command(folder, port, sink_port)
+    port, web_port = free_port(), free_port()
+    command = peer.command(folder, port, sink_port, web_port)
     command[0] = _found(command[0]) or command[0]
     log = folder / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-        )
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+            env={**os.environ, "PACS_ADMIN_PASSWORD": _ADMIN_PASSWORD},
+        )  # fmt: skip
     try:
         _wait(peer, port, process, log)
-        yield port, process.pid
+        yield Running(port, process.pid, _site(peer, web_port))
     finally:
         _stop(process)
+
+
+def _site(peer: Peer, web_port: int) -> Site | None:
+    """Once it answers: some take images before they have accounts."""
+    deadline = time.monotonic() + _START_S
+    while True:
+        try:
+            return peer.site(web_port)
+        except PeerFailed as error:
+            if time.monotonic() > deadline:
+                raise PeerFailed(f"{peer.name} gives no access to its web: {error}") from error
+            time.sleep(0.2)
 
 
 def _wait(peer: Peer, port: int, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -22,8 +22,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from bench import procs, report, suites
+from bench.http_link import Site
 from bench.ingest import Target
 from bench.population import Run
 from bench.sink import Sink
@@ -66,6 +68,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--calling", default="BENCH", help="our AE title (default %(default)s)")
     add_plan(made, suites.Plan())
     made.add_argument("--sink", type=_destination, default=("BENCHSINK", 11190), help="AET:PORT for move")
+    made.add_argument("--web", help="its DICOMweb service, as in http://127.0.0.1:8042/dicom-web")
+    made.add_argument("--token", help="for it: sent as Authorization: Bearer")
     made.add_argument(
         "--pid", type=_numbers, default=(), help="root pids of the server: adds its CPU and memory"
     )
@@ -80,7 +84,7 @@ def add_plan(made: argparse.ArgumentParser, plan: suites.Plan) -> None:
         "--suite",
         type=lambda text: names(suites.SUITES, text),
         default=plan.suites,
-        help="comma list of ingest, find, get, move (default: all)",
+        help=f"comma list of {', '.join(suites.SUITES)} (default: all)",
     )
     made.add_argument(
         "--mix",
@@ -128,6 +132,16 @@ def plan_of(options: argparse.Namespace) -> suites.Plan:
     )
 
 
+def _site(url: str | None, token: str | None) -> Site | None:
+    if url is None:
+        return None
+    parts = urlsplit(url)
+    if parts.scheme != "http" or parts.hostname is None:
+        raise SystemExit("--web: expected http://HOST:PORT/PATH")
+    fields = (("Authorization", f"Bearer {token}"),) if token else ()
+    return Site(parts.hostname, parts.port or 80, parts.path.rstrip("/"), fields)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the chosen suites; 1 if any case failed."""
     given = sys.argv[1:] if arguments is None else list(arguments)
@@ -141,6 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             Target(options.host, options.port, options.aet, options.calling),
             plan,
             sink=sink,
+            site=_site(options.web, options.token),
             say=lambda name, case: print(report.line(name, case), flush=True),
         )
         cases = bench.run()

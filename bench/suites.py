@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
 
-from bench import find, fleet, identifiers, ingest, procs, retrieve, templates
+from bench import find, fleet, identifiers, ingest, procs, retrieve, templates, web
+from bench.http_link import Site
 from bench.population import Run
 from bench.sink import Sink
 from bench.wire import PeerFailed
 
-SUITES: Final = ("ingest", "find", "get", "move")
+SUITES: Final = ("ingest", "find", "get", "move", "web")
 MIXES: Final[dict[str, dict[str, int]]] = {
     "ct": {"ct": 1},
     "mr": {"mr": 1},
@@ -25,6 +26,7 @@ MIXES: Final[dict[str, dict[str, int]]] = {
     "mix": {"ct": 3, "mr": 3, "cr": 3, "us": 1},
 }
 _RETRIEVED_STUDIES: Final = 4
+_POSTED: Final = 20  # instances a request of STOW-RS: a body of 10 MB
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,10 @@ class Case:
 
 
 class Bench:
-    """All cases of a plan against one PACS. ``sink``: where C-MOVE goes; needed by that suite only."""
+    """All cases of a plan against one PACS.
+
+    sink: where C-MOVE goes; site: its DICOMweb service; without them the suites that need them are left out
+    """
 
     def __init__(
         self,
@@ -81,17 +86,19 @@ class Bench:
         plan: Plan,
         *,
         sink: Sink | None = None,
+        site: Site | None = None,
         say: Callable[[str, Case], None] = lambda name, case: None,
     ) -> None:
-        self.target, self.plan, self.sink, self.say = target, plan, sink, say
+        self.target, self.plan, self.sink, self.site, self.say = target, plan, sink, site, say
         self.cases: dict[str, Case] = {}
         self._templates: dict[str, templates.Template] = {}
-        self._tried_to_load = False
-        self._fetchable: list[str] | None = None
+        self._loaded: dict[str, Run | None] = {}
 
     def run(self) -> dict[str, Case]:
         """Run every suite. A case that the PACS cannot do is recorded with its error; the rest goes on."""
-        suites = {"ingest": self._ingest, "find": self._find, "get": self._get, "move": self._move}
+        suites = {
+            "ingest": self._ingest, "find": self._find, "get": self._get, "move": self._move, "web": self._web,
+        }  # fmt: skip
         for suite in self.plan.suites:
             suites[suite]()
         return self.cases
@@ -148,20 +155,25 @@ class Bench:
                 self._case(f"ingest/{mix}/{clients}", clients, partial(self._new_storer, load, clients))
 
     def _load(self, name: str, load: ingest.Load, loaders: int) -> Run | None:
-        run = Run.new()
-        case = self._case(f"load/{name}", loaders, partial(self._storer, run, load, loaders), runs=1)
-        return None if case.error else run
+        """A run whose studies are stored once for all suites; None if they could not be stored."""
+        if name not in self._loaded:
+            run = Run.new()
+            case = self._case(f"load/{name}", loaders, partial(self._storer, run, load, loaders), runs=1)
+            self._loaded[name] = None if case.error else run
+        return self._loaded[name]
+
+    def _searched(self) -> Run | None:
+        """Whose studies are looked for."""
+        plan = self.plan
+        if plan.population is not None:
+            return Run.named(plan.population)
+        load = ingest.Load(MIXES["small"], seconds=None, instances=plan.studies, per_study=1)
+        return self._load("small", load, plan.loaders)
 
     def _find(self) -> None:
         plan = self.plan
-        if plan.population is not None:
-            run = Run.named(plan.population)
-        else:
-            load = ingest.Load(MIXES["small"], seconds=None, instances=plan.studies, per_study=1)
-            stored = self._load("small", load, plan.loaders)
-            if stored is None:
-                return
-            run = stored
+        if (run := self._searched()) is None:
+            return
         for kind, questions_of in identifiers.KINDS.items():
             questions = questions_of(run, plan.studies, 100)
             try:
@@ -175,36 +187,32 @@ class Bench:
             for clients in plan.clients:
                 self._case(f"find/{kind}/{clients}", clients, partial(_same, finder))
 
-    def _retrieved(self) -> list[str] | None:
-        """UIDs of CT studies to fetch, stored once for both suites; None if they could not be stored."""
-        if not self._tried_to_load:
-            self._tried_to_load = True
-            per_study = self.plan.per_study
-            instances = _RETRIEVED_STUDIES * per_study
-            load = ingest.Load(MIXES["ct"], seconds=None, instances=instances, per_study=per_study)
-            # Shares come out as whole studies only if the clients divide their number.
-            loaders = max(count for count in (1, 2, 4) if count <= self.plan.loaders)
-            if (run := self._load("ct", load, loaders)) is not None:
-                self._fetchable = [run.study(number).study_uid for number in range(_RETRIEVED_STUDIES)]
-        return self._fetchable
+    def _retrieved(self) -> Run | None:
+        """Whose first CT studies are fetched."""
+        per_study = self.plan.per_study
+        load = ingest.Load(
+            MIXES["ct"], seconds=None, instances=_RETRIEVED_STUDIES * per_study, per_study=per_study
+        )
+        # Shares come out as whole studies only if the clients divide their number.
+        return self._load("ct", load, max(count for count in (1, 2, 4) if count <= self.plan.loaders))
 
     def _get(self) -> None:
-        if (uids := self._retrieved()) is None:
+        if (run := self._retrieved()) is None:
             return
         plan = self.plan
         classes = (templates.SHAPES["ct"].sop_class_uid,)
         retriever = retrieve.Retriever(
-            self.target, uids, plan.per_study, plan.seconds, storage_classes=classes
+            self.target, _studies(run), plan.per_study, plan.seconds, storage_classes=classes
         )
         for clients in plan.clients:
             self._case(f"get/ct/{clients}", clients, partial(_same, retriever))
 
     def _move(self) -> None:
-        if self.sink is None or (uids := self._retrieved()) is None:
+        if self.sink is None or (run := self._retrieved()) is None:
             return
         plan = self.plan
         retriever = retrieve.Retriever(
-            self.target, uids, plan.per_study, plan.seconds, destination=plan.destination
+            self.target, _studies(run), plan.per_study, plan.seconds, destination=plan.destination
         )
         for clients in plan.clients:
             count = partial(self._arrived, self.sink, [self.sink.instances, self.sink.size_bytes])
@@ -219,6 +227,42 @@ class Bench:
         if arrived != figures["items"]:
             raise PeerFailed(f"C-MOVE reported {figures['items']:.0f} instances, {arrived} arrived")
         figures["mb_s"] = size_bytes / figures["seconds"] / 1e6
+
+    def _web(self) -> None:
+        if (site := self.site) is None:
+            return
+        plan, shape = self.plan, templates.SHAPES["ct"]
+        if (run := self._searched()) is not None:
+            for kind, questions_of in identifiers.KINDS.items():
+                questions = questions_of(run, plan.studies, 100)
+                self._asked(f"web/qido-{kind}", site, web.searches(site, run, plan.studies, questions))
+        if (run := self._retrieved()) is not None:
+            pixel_bytes = 2 * shape.rows * shape.columns
+            kinds = web.retrievals(site, run, _RETRIEVED_STUDIES, plan.per_study, pixel_bytes)
+            for kind, wanted in kinds.items():
+                self._asked(f"web/{kind}", site, wanted)
+        template = templates.template("ct")
+        for clients in plan.clients:
+
+            def poster(clients: int = clients) -> fleet.Client:
+                return web.Poster(site, Run.new(), template, plan.seconds, _POSTED, clients)
+
+            self._case(f"web/stow/{clients}", clients, poster)
+
+    def _asked(self, name: str, site: Site, wanted: Sequence[web.Wanted]) -> None:
+        try:
+            web.check(site, wanted[:4])
+        except PeerFailed as error:
+            self.cases[name] = Case(error=str(error))
+            self.say(name, self.cases[name])
+            return
+        asker = web.Asker(site, wanted, self.plan.seconds)
+        for clients in self.plan.clients:
+            self._case(f"{name}/{clients}", clients, partial(_same, asker))
+
+
+def _studies(run: Run) -> list[str]:
+    return [run.study(number).study_uid for number in range(_RETRIEVED_STUDIES)]
 
 
 def _same(client: fleet.Client) -> fleet.Client:

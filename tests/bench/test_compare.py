@@ -66,7 +66,7 @@ def test_a_server_that_dies_at_once_is_reported_with_its_last_words(tmp_path: Pa
         "dying",
         "X",
         None,
-        lambda folder, port, sink: [sys.executable, "-c", "raise SystemExit('no licence')"],
+        lambda folder, port, sink, web: [sys.executable, "-c", "raise SystemExit('no licence')"],
     )
     with pytest.raises(PeerFailed, match="no licence"), peers.running(dying, tmp_path / "x", 1):
         raise AssertionError("it must not be seen as running")
@@ -76,7 +76,7 @@ def test_a_server_that_dies_at_once_is_reported_with_its_last_words(tmp_path: Pa
 def test_every_command_names_its_folder_port_and_destination(name: str, tmp_path: Path) -> None:
     folder = tmp_path / name
     folder.mkdir()
-    command = peers.PEERS[name].command(folder, 40001, 40002)
+    command = peers.PEERS[name].command(folder, 40001, 40002, 40003)
     written = " ".join(command) + "".join(path.read_text() for path in folder.iterdir() if path.is_file())
     assert "40001" in written and str(folder) in written
     assert ("40002" in written and "BENCHSINK" in written) == ("move" in peers.PEERS[name].suites)
