@@ -42,11 +42,12 @@ class StoreState(Struct, frozen=True):
 
 
 class Storage(Struct, frozen=True):
-    """clock_doubted_since: then policies do nothing until somebody confirms the clock"""
+    """now: by the clock of this node; clock_doubted_since: then policies do nothing until somebody confirms the clock"""
 
     stores: list[StoreState]
     figures: Figures
     moves: dict[str, int]
+    now: datetime
     clock_doubted_since: datetime | None
 
 
@@ -136,6 +137,7 @@ class _Desk:
                 [states[name] for name in desk.stores],
                 await desk.figures.read(),
                 await desk.moves.counts(),
+                desk.scheduler.now,
                 await desk.scheduler.doubted_since(),
             )
         )

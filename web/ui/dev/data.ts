@@ -41,6 +41,7 @@ export const studies: Study[] = Array.from({ length: 2_483 }, (_, i) => {
     size_bytes: images * 531_000,
     received_at: new Date(Date.now() - i * 2_300_000 - 90_000).toISOString(),
     source: pick(SOURCES, i),
+    availability: i % 23 === 5 ? "NEARLINE" : i % 31 === 8 ? "OFFLINE" : "ONLINE",
   };
 });
 

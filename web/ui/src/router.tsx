@@ -52,10 +52,27 @@ export const studyRoute = createRoute({
     texts("tab", "series", "instance")(query),
 });
 
+export const recallRoute = createRoute({
+  getParentRoute: () => inside,
+  path: "/recall/$study",
+  component: lazyRouteComponent(() => import("./pages/study/RecallPage"), "RecallPage"),
+  validateSearch: (query: Record<string, unknown>): { series?: string } => texts("series")(query),
+});
+
 const page = (path: string, load: Parameters<typeof lazyRouteComponent>[0], name: string) =>
   createRoute({ getParentRoute: () => inside, path, component: lazyRouteComponent(load, name) });
 
 const systemRoute = page("/system", () => import("./pages/system/SystemPage"), "SystemPage");
+const storageRoute = page("/storage", () => import("./pages/storage/StorageLayout"), "StorageLayout");
+const storagePage = (path: string, load: Parameters<typeof lazyRouteComponent>[0], name: string) =>
+  createRoute({ getParentRoute: () => storageRoute, path, component: lazyRouteComponent(load, name) });
+const storageRoutes = [
+  storagePage("/", () => import("./pages/storage/OverviewPage"), "OverviewPage"),
+  storagePage("/policies", () => import("./pages/storage/PoliciesPage"), "PoliciesPage"),
+  storagePage("/moves", () => import("./pages/storage/MovesPage"), "MovesPage"),
+  storagePage("/integrity", () => import("./pages/storage/IntegrityPage"), "IntegrityPage"),
+  storagePage("/backups", () => import("./pages/storage/BackupsPage"), "BackupsPage"),
+];
 const nodesRoute = page("/nodes", () => import("./pages/NodesPage"), "NodesPage");
 const settingsRoute = page("/settings", () => import("./pages/SettingsPage"), "SettingsPage");
 const tokensRoute = page("/tokens", () => import("./pages/TokensPage"), "TokensPage");
@@ -79,6 +96,8 @@ export const router = createRouter({
     inside.addChildren([
       studiesRoute,
       studyRoute,
+      recallRoute,
+      storageRoute.addChildren(storageRoutes),
       systemRoute,
       nodesRoute,
       settingsRoute,

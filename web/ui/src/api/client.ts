@@ -1,5 +1,7 @@
 /** HTTP to our own server. The session cookie goes along by itself; nothing secret is kept in the page. */
 
+import { mustBeRecalled } from "@/lib/storage";
+
 export type Query = Record<string, string | number | readonly string[] | undefined | null>;
 
 /** An error answer (RFC 9457). status 0: the server could not be reached. */
@@ -81,6 +83,14 @@ export const api = {
 /** Path of DICOMweb; UIDs are checked to be UIDs before they become a path. */
 export function dicomweb(...segments: (string | number)[]): string {
   return `/dicom-web/${segments.map((segment) => encodeURIComponent(String(segment))).join("/")}`;
+}
+
+/** Where a study's images are seen: in the viewer, or where one waits until they are back from the archive. */
+export function openUrl(study: { study_instance_uid: string; availability: string }, series?: string): string {
+  const { study_instance_uid: uid, availability } = study;
+  return mustBeRecalled(availability)
+    ? address(`/recall/${encodeURIComponent(uid)}`, { series })
+    : viewerUrl(uid, series);
 }
 
 export function viewerUrl(study: string, series?: string): string {

@@ -3,7 +3,7 @@
 import { useEffect, useSyncExternalStore } from "react";
 import { mergePatch } from "@/lib/merge";
 
-export type Topic = "studies" | "queues" | "associations" | "alerts" | "system";
+export type Topic = "studies" | "queues" | "associations" | "alerts" | "system" | "moves";
 export type Link = "connecting" | "open" | "lost" | "off";
 
 interface Message {

@@ -35,6 +35,224 @@ export interface components {
             /** @enum {unknown} */
             state: "deleted" | "erased" | "erasing" | "undoing" | "undone";
         };
+        /** Storage */
+        "web.api.lifecycle.Storage": {
+            stores: components["schemas"]["StoreState"][];
+            figures: components["schemas"]["Figures"];
+            moves: {
+                [key: string]: number;
+            };
+            now: string;
+            clock_doubted_since: string | null;
+        };
+        /** StoreState */
+        StoreState: {
+            name: string;
+            tier: string;
+            kind: string;
+            free_bytes: number | null;
+            problem: string;
+        };
+        /** Figures */
+        Figures: {
+            at: string;
+            total_bytes: number;
+            free_bytes: number;
+            places: components["schemas"]["PlaceFigures"][];
+            modalities: components["schemas"]["ModalityFigures"][];
+            months: components["schemas"]["MonthFigures"][];
+            growth_days: number;
+            grown_bytes: number;
+            full_on: string | null;
+        };
+        /** PlaceFigures */
+        PlaceFigures: {
+            store: string;
+            studies: number;
+            instances: number;
+            size_bytes: number;
+        };
+        /** ModalityFigures */
+        ModalityFigures: {
+            modality: string;
+            series: number;
+            instances: number;
+            size_bytes: number;
+        };
+        /** MonthFigures */
+        MonthFigures: {
+            month: string;
+            studies: number;
+            instances: number;
+            size_bytes: number;
+        };
+        /** Policy */
+        Policy: {
+            id: number;
+            name: string;
+            enabled: boolean;
+            priority: number;
+            rule: components["schemas"]["Rule"];
+            changed_by: string;
+            changed_at: string;
+        };
+        /** Rule */
+        Rule: {
+            /**
+             * @default {
+             *       "received_before_days": 0,
+             *       "study_before_days": 0,
+             *       "unused_for_days": 0,
+             *       "at_least_bytes": 0,
+             *       "at_most_bytes": 0,
+             *       "modalities": [],
+             *       "body_parts": [],
+             *       "stations": [],
+             *       "institutions": [],
+             *       "departments": [],
+             *       "sources": [],
+             *       "labels": [],
+             *       "without_labels": [],
+             *       "workflow_states": [],
+             *       "online_free_below_percent": 0
+             *     }
+             */
+            when: components["schemas"]["When"];
+            /** @enum {unknown} */
+            action: "copy" | "delete" | "move" | "remove";
+            /** @default  */
+            from_store: string;
+            /** @default  */
+            to_store: string;
+            /**
+             * @default plain
+             * @enum {unknown}
+             */
+            form: "gzip" | "htj2k" | "jpeg-2000" | "jpeg-ls" | "lz4" | "plain" | "rle" | "zstd";
+            /** @default 0 */
+            retention_days: number;
+            /** @default 500 */
+            studies_a_run: number;
+        };
+        /** When */
+        When: {
+            /** @default 0 */
+            received_before_days: number;
+            /** @default 0 */
+            study_before_days: number;
+            /** @default 0 */
+            unused_for_days: number;
+            /** @default 0 */
+            at_least_bytes: number;
+            /** @default 0 */
+            at_most_bytes: number;
+            /** @default [] */
+            modalities: string[];
+            /** @default [] */
+            body_parts: string[];
+            /** @default [] */
+            stations: string[];
+            /** @default [] */
+            institutions: string[];
+            /** @default [] */
+            departments: string[];
+            /** @default [] */
+            sources: string[];
+            /** @default [] */
+            labels: string[];
+            /** @default [] */
+            without_labels: string[];
+            /** @default [] */
+            workflow_states: string[];
+            /** @default 0 */
+            online_free_below_percent: number;
+        };
+        /** PolicyText */
+        PolicyText: {
+            name: string;
+            rule: components["schemas"]["Rule"];
+            /** @default false */
+            enabled: boolean;
+            /** @default 100 */
+            priority: number;
+        };
+        /** Run */
+        "pacs_actors.lifecycle.policy_book.Run": {
+            at: string;
+            studies: number;
+            size_bytes: number;
+            problem: string;
+        };
+        /** Preview */
+        Preview: {
+            studies: number;
+            size_bytes: number;
+            some: components["schemas"]["Named"][];
+        };
+        /** Named */
+        Named: {
+            study_instance_uid: string;
+            patient_id: string;
+            patient_name: string;
+            study_date: string;
+            study_description: string;
+            modalities: string[];
+            size_bytes: number;
+            received_at: string | null;
+            accessed_at: string | null;
+            availability: string;
+        };
+        /** MovePage */
+        MovePage: {
+            items: components["schemas"]["Move"][];
+            next: string | null;
+        };
+        /** Move */
+        Move: {
+            id: number;
+            study_instance_uid: string;
+            from_store: string;
+            to_store: string;
+            /** @enum {unknown} */
+            form: "gzip" | "htj2k" | "jpeg-2000" | "jpeg-ls" | "lz4" | "plain" | "rle" | "zstd";
+            why: string;
+            asked_by: string;
+            priority: number;
+            /** @enum {unknown} */
+            state: "cancelled" | "done" | "failed" | "running" | "waiting";
+            asked_at: string;
+            begun_at: string | null;
+            ended_at: string | null;
+            attempts: number;
+            instances: number;
+            done: number;
+            size_bytes: number;
+            done_bytes: number;
+            problem: string;
+        };
+        /** NewMove */
+        NewMove: {
+            study_instance_uid: string;
+            /** @default  */
+            from_store: string;
+            /** @default  */
+            to_store: string;
+            /**
+             * @default plain
+             * @enum {unknown}
+             */
+            form: "gzip" | "htj2k" | "jpeg-2000" | "jpeg-ls" | "lz4" | "plain" | "rle" | "zstd";
+        };
+        /** Hold */
+        Hold: {
+            id: number;
+            study_instance_uid: string;
+            reason: string;
+            placed_by: string;
+            placed_at: string;
+            lifted_by: string;
+            lifted_at: string | null;
+        };
         /** Credentials */
         Credentials: {
             username: string;
@@ -238,6 +456,7 @@ export interface components {
             size_bytes: number;
             received_at: string | null;
             source: string;
+            availability: string;
         };
         /** Study */
         Study: {
@@ -260,6 +479,7 @@ export interface components {
             size_bytes: number;
             received_at: string | null;
             source: string;
+            availability: string;
             series: components["schemas"]["SeriesRow"][];
         };
         /** SeriesRow */
@@ -301,6 +521,38 @@ export interface components {
             size_bytes: number;
             received_at: string;
             source: string;
+        };
+        /** StudyStorage */
+        StudyStorage: {
+            /** @enum {unknown} */
+            availability: "NEARLINE" | "OFFLINE" | "ONLINE" | "UNAVAILABLE";
+            instances: number;
+            online: number;
+            copies: components["schemas"]["CopiesThere"][];
+            accessed_at: string | null;
+            recalled_at: string | null;
+            labels: string[];
+            workflow_state: string;
+            hold: components["schemas"]["Hold"] | null;
+            moves: components["schemas"]["Move"][];
+        };
+        /** CopiesThere */
+        CopiesThere: {
+            store: string;
+            tier: string;
+            instances: number;
+            size_bytes: number;
+        };
+        /** NewHold */
+        NewHold: {
+            reason: string;
+        };
+        /** Labels */
+        Labels: {
+            /** @default [] */
+            labels: string[];
+            /** @default  */
+            workflow_state: string;
         };
         /** NodeStatus */
         NodeStatus: {
@@ -494,7 +746,7 @@ export interface components {
             ended: number;
         };
         /** Wanted */
-        Wanted: {
+        "web.api.archives.Wanted": {
             studies: string[];
         };
         /** AuditList */
@@ -534,6 +786,107 @@ export interface components {
         Damage: {
             row: number;
             what: string;
+        };
+        /** Integrity */
+        Integrity: {
+            scrub: components["schemas"]["Runs"];
+            reconcile: components["schemas"]["Runs"];
+            findings: {
+                [key: string]: number;
+            };
+        };
+        /** Runs */
+        Runs: {
+            running: components["schemas"]["pacs_actors.lifecycle.integrity_runs.Run"] | null;
+            last: components["schemas"]["pacs_actors.lifecycle.integrity_runs.Run"] | null;
+            /** @default null */
+            next_at: string | null;
+        };
+        /** Run */
+        "pacs_actors.lifecycle.integrity_runs.Run": {
+            id: number;
+            /** @enum {unknown} */
+            kind: "reconcile" | "scrub";
+            fix: boolean;
+            asked_by: string;
+            began_at: string;
+            ended_at: string | null;
+            objects: number;
+            size_bytes: number;
+            found: number;
+            fixed: number;
+            problem: string;
+        };
+        /** FindingPage */
+        FindingPage: {
+            items: components["schemas"]["Finding"][];
+            next: string | null;
+            total: number;
+            total_exact: boolean;
+        };
+        /** Finding */
+        Finding: {
+            id: number;
+            kind: string;
+            subject: string;
+            sop_instance_uid: string;
+            detail: string;
+            quarantine_key: string;
+            found_by: string;
+            found_at: string;
+            seen_at: string;
+            settled_at: string | null;
+            settled: string;
+        };
+        /** Wanted */
+        "web.api.integrity.Wanted": {
+            /** @default false */
+            fix: boolean;
+        };
+        /** BackupPage */
+        BackupPage: {
+            items: components["schemas"]["Backup"][];
+            next: string | null;
+            total: number;
+            total_exact: boolean;
+        };
+        /** Backup */
+        Backup: {
+            id: number;
+            kind: string;
+            state: string;
+            asked_by: string;
+            asked_at: string;
+            began_at: string | null;
+            ended_at: string | null;
+            place: string;
+            name: string;
+            parent: string;
+            objects: number;
+            size_bytes: number;
+            stored_bytes: number;
+            encrypted: boolean;
+            verified: boolean;
+            damaged: number;
+            problem: string;
+        };
+        /** Schedule */
+        Schedule: {
+            place: string | null;
+            full_every_days: number;
+            incremental_every_h: number;
+            keep_full: number;
+            encrypted: boolean;
+            next_at: string | null;
+            next_kind: ("full" | "incremental") | null;
+        };
+        /** NewBackup */
+        NewBackup: {
+            /**
+             * @default incremental
+             * @enum {unknown}
+             */
+            kind: "differential" | "full" | "incremental";
         };
         /** NodePage */
         NodePage: {
@@ -737,7 +1090,7 @@ export interface components {
             unsent: number;
         };
         /** Storage */
-        Storage: {
+        "web.api.system.Storage": {
             totals: components["schemas"]["Totals"];
             by_modality: components["schemas"]["OfModality"][];
             by_month: components["schemas"]["OfMonth"][];

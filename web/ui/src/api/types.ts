@@ -67,6 +67,22 @@ export type Permission = Schemas["Permission"];
 export type Token = Schemas["ApiToken"];
 export type NewToken = Schemas["MadeToken"];
 
+export type Storage = Schemas["web.api.lifecycle.Storage"];
+export type StoreState = Schemas["StoreState"];
+export type Policy = Schemas["Policy"];
+export type PolicyRule = Schemas["Rule"];
+export type PolicyRun = Schemas["pacs_actors.lifecycle.policy_book.Run"];
+export type PolicyPreview = Schemas["Preview"];
+export type Move = Schemas["Move"];
+export type StudyStorage = Schemas["StudyStorage"];
+export type Integrity = Schemas["Integrity"];
+export type IntegrityRun = Schemas["pacs_actors.lifecycle.integrity_runs.Run"];
+export type Finding = Schemas["Finding"];
+export type Quarantined = Schemas["Quarantined"];
+export type Backup = Schemas["Backup"];
+export type BackupSchedule = Schemas["Schedule"];
+export type Holdings = Schemas["web.api.system.Storage"];
+
 export type AuditEvent = Schemas["AuditRow"];
 export type AuditVerdict = Schemas["Verdict"];
 export type Setting = Schemas["Setting"];

@@ -1,3 +1,5 @@
+import { storageEn } from "./storage/en";
+
 export const en = {
   skip: "Skip to the page",
   language: "Language",
@@ -32,6 +34,11 @@ export const en = {
     studies: "Studies",
     shares: "Share links",
     deletions: "Deleted",
+    storage: "Storage",
+    policies: "Storage policies",
+    moves: "Moves and recalls",
+    integrity: "Integrity",
+    backups: "Backups",
     system: "System",
     nodes: "DICOM nodes",
     people: "Users",
@@ -125,6 +132,7 @@ export const en = {
     size_bytes: "Size",
     received_at: "Received",
     source: "Source",
+    availability: "Availability",
     study_instance_uid: "Study UID",
   },
   sex: { F: "Female", M: "Male", O: "Other" },
@@ -381,9 +389,13 @@ export const en = {
       stopped: "Stopped",
     },
   },
+  storage: storageEn,
   alert: {
     no_worker: "No worker is up",
     quarantine: "Objects went to quarantine within a day",
+    damaged_objects: "Objects are damaged",
+    backup: "The last backup failed",
+    backup_late: "There has been no backup for too long",
     audit_damaged: "The audit was changed",
     worker_down: "Worker {{slot}} is not running",
     read_only: "Worker {{slot}} cannot write and takes no images",

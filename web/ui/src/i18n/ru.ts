@@ -1,4 +1,5 @@
 import type { Translation } from "./shape";
+import { storageRu } from "./storage/ru";
 
 export const ru: Translation = {
   skip: "К содержанию страницы",
@@ -34,6 +35,11 @@ export const ru: Translation = {
     studies: "Исследования",
     shares: "Ссылки",
     deletions: "Удалённые",
+    storage: "Хранение",
+    policies: "Правила хранения",
+    moves: "Перемещения и возвраты",
+    integrity: "Целостность",
+    backups: "Резервные копии",
     system: "Система",
     nodes: "Узлы DICOM",
     people: "Пользователи",
@@ -127,6 +133,7 @@ export const ru: Translation = {
     size_bytes: "Объём",
     received_at: "Получено",
     source: "Источник",
+    availability: "Доступность",
     study_instance_uid: "UID исследования",
   },
   sex: { F: "Женский", M: "Мужской", O: "Другой" },
@@ -433,9 +440,13 @@ export const ru: Translation = {
       stopped: "Остановка",
     },
   },
+  storage: storageRu,
   alert: {
     no_worker: "Ни один рабочий процесс не работает",
     quarantine: "За сутки объекты попали в карантин",
+    damaged_objects: "Есть повреждённые объекты",
+    backup: "Последняя резервная копия не удалась",
+    backup_late: "Слишком давно не было резервной копии",
     audit_damaged: "Журнал аудита изменён",
     worker_down: "Процесс {{slot}} не работает",
     read_only: "Процесс {{slot}} не может писать и не принимает снимки",

@@ -1,4 +1,5 @@
 import type { Translation } from "./shape";
+import { storageZh } from "./storage/zh";
 
 export const zh: Translation = {
   skip: "跳到页面内容",
@@ -34,6 +35,11 @@ export const zh: Translation = {
     studies: "检查",
     shares: "分享链接",
     deletions: "已删除",
+    storage: "存储",
+    policies: "存储策略",
+    moves: "迁移与调回",
+    integrity: "完整性",
+    backups: "备份",
     system: "系统",
     nodes: "DICOM 节点",
     people: "用户",
@@ -127,6 +133,7 @@ export const zh: Translation = {
     size_bytes: "大小",
     received_at: "接收时间",
     source: "来源",
+    availability: "可用性",
     study_instance_uid: "检查 UID",
   },
   sex: { F: "女", M: "男", O: "其他" },
@@ -357,9 +364,13 @@ export const zh: Translation = {
       stopped: "停止",
     },
   },
+  storage: storageZh,
   alert: {
     no_worker: "没有工作进程在运行",
     quarantine: "一天内有对象被隔离",
+    damaged_objects: "有对象损坏",
+    backup: "上次备份失败",
+    backup_late: "太久没有备份",
     audit_damaged: "审计记录被改动",
     worker_down: "工作进程 {{slot}} 未运行",
     read_only: "工作进程 {{slot}} 无法写入，不接收图像",

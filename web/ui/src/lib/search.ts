@@ -19,6 +19,7 @@ export const COLUMNS = [
   "size_bytes",
   "received_at",
   "source",
+  "availability",
   "study_instance_uid",
 ] as const;
 export type Column = (typeof COLUMNS)[number];
@@ -49,6 +50,7 @@ export const FILTERS: Readonly<Partial<Record<Column, string>>> = {
   institution_name: "institution",
   received_at: "received",
   source: "source",
+  availability: "availability",
   study_instance_uid: "study_instance_uid",
 };
 
@@ -118,13 +120,14 @@ export function nextSort(sort: string, column: Column): string {
 
 /** The parameters of GET /studies. */
 export function apiQuery(search: StudySearch, today = new Date()): Query {
-  const { study_date, patient_birth_date, received, modality, ...others } = search.filters;
+  const { study_date, patient_birth_date, received, modality, availability, ...others } = search.filters;
   return {
     ...others,
     study_date: study_date && dateRange(study_date, today),
     patient_birth_date: patient_birth_date && dateRange(patient_birth_date, today),
     received: received && momentRange(received, today),
     modality: modality?.split(",").filter(Boolean),
+    availability: availability?.split(",").filter(Boolean),
     sort: search.sort,
   };
 }

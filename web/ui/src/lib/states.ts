@@ -1,4 +1,4 @@
-/** How a worker or an actor is doing, by the state that the server names. Pure. */
+/** How a worker, an actor or a piece of work is doing, by the state that the server names. Pure. */
 
 export type Tone = "good" | "busy" | "ended" | "bad";
 
@@ -8,6 +8,11 @@ const TONES: Readonly<Record<string, Tone>> = {
   starting: "busy",
   draining: "busy",
   drained: "ended",
+  usable: "good",
+  done: "good",
+  running: "busy",
+  waiting: "ended",
+  cancelled: "ended",
 };
 
 /** What is not known to be well is not shown as well. */

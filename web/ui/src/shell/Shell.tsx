@@ -71,7 +71,7 @@ export function Shell() {
         </div>
       </header>
       <nav className="rail" aria-label={t("nav.label")}>
-        {PAGES.filter((page) => !page.action || may(page.action)).map(({ to, label, icon: Icon }) => (
+        {PAGES.filter((page) => !page.within && (!page.action || may(page.action))).map(({ to, label, icon: Icon }) => (
           <Tooltip key={to} label={t(label)} position="right" disabled={wide} openDelay={150}>
             <Link to={to} className="rail-link" activeOptions={{ exact: to === "/", includeSearch: false }}>
               <Icon size={20} stroke={1.6} aria-hidden />

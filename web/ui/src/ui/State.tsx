@@ -10,13 +10,13 @@ const ICONS: Readonly<Record<Tone, typeof IconClock>> = {
 };
 
 /** A state by icon and word; the colour only repeats it. */
-export function State({ state }: { state: string }) {
+export function State({ state, label }: { state: string; label?: string }) {
   const { t } = useTranslation();
   const tone = toneOf(state);
   const Icon = ICONS[tone];
   return (
     <span className="state" data-tone={tone}>
-      <Icon size={15} aria-hidden /> {t(`system.states.${state}`, state)}
+      <Icon size={15} aria-hidden /> {label ?? t(`system.states.${state}`, state)}
     </span>
   );
 }

@@ -1,13 +1,16 @@
 import { useQuery } from "@tanstack/react-query";
-import { useEffect, useState } from "react";
+import { useEffect, useRef, useState } from "react";
 import { useTranslation } from "react-i18next";
 import { address, api, dicomweb } from "@/api/client";
 import type { Instance, Page } from "@/api/types";
 import { cineFrames } from "@/lib/cine";
-import { IconFileText } from "./icons";
+import { IconFileText, IconHourglass } from "./icons";
 
 const FRAME_MS = 120;
 const MOST_FRAMES = 48;
+const MOST_ATTEMPTS = 20;
+const LEAST_WAIT_S = 2;
+const MOST_WAIT_S = 30;
 
 interface Props {
   study: string;
@@ -15,19 +18,28 @@ interface Props {
   label: string;
   cine?: boolean;
   size?: number;
+  /** It is in the archive: nothing is asked for until it is back. */
+  away?: boolean;
 }
 
-/** A series as a small picture that plays while it is pointed at. What has no picture shows a sheet of paper. */
-export function Thumbnail({ study, series, label, cine = true, size = 112 }: Props) {
+/** A series as a small picture that plays while it is pointed at. What has no picture shows a sheet of paper, what is on its way an hourglass. */
+export function Thumbnail({ study, series, label, cine = true, size = 112, away = false }: Props) {
   const [playing, setPlaying] = useState(false);
-  const [missing, setMissing] = useState(false);
   const still = `${dicomweb("studies", study, "series", series, "thumbnail")}?viewport=256,256`;
-  if (missing)
+  const { state, attempt, failed } = useAttempts(still);
+  if (away || state !== "shown") {
+    const Icon = away || state === "waits" ? IconHourglass : IconFileText;
     return (
-      <span className="thumbnail" data-missing style={{ width: size, height: size }} role="img" aria-label={label}>
-        <IconFileText size={28} stroke={1.3} aria-hidden />
+      <span
+        className="thumbnail"
+        data-missing
+        style={{ width: size, height: size }}
+        {...(label && { role: "img", "aria-label": label })}
+      >
+        <Icon size={28} stroke={1.3} aria-hidden />
       </span>
     );
+  }
   return (
     <span
       className="thumbnail"
@@ -35,10 +47,32 @@ export function Thumbnail({ study, series, label, cine = true, size = 112 }: Pro
       onPointerEnter={() => setPlaying(cine)}
       onPointerLeave={() => setPlaying(false)}
     >
-      <img src={still} alt={label} loading="lazy" draggable={false} onError={() => setMissing(true)} />
+      <img key={attempt} src={still} alt={label} loading="lazy" draggable={false} onError={() => void failed()} />
       {playing && <Cine study={study} series={series} />}
     </span>
   );
+}
+
+/** A picture that does not come may be on its way from a slow store (503): it is asked for again, but not for ever. */
+function useAttempts(url: string) {
+  const [state, setState] = useState<"shown" | "waits" | "missing">("shown");
+  const [attempt, setAttempt] = useState(0);
+  const timer = useRef<ReturnType<typeof setTimeout>>(undefined);
+  useEffect(() => () => clearTimeout(timer.current), []);
+  const failed = async () => {
+    const answer = await fetch(url, { credentials: "same-origin" }).catch(() => undefined);
+    if (answer?.status !== 503 || attempt >= MOST_ATTEMPTS) {
+      setState("missing");
+      return;
+    }
+    setState("waits");
+    const wait = Math.min(MOST_WAIT_S, Math.max(LEAST_WAIT_S, Number(answer.headers.get("Retry-After")) || 0));
+    timer.current = setTimeout(() => {
+      setAttempt((before) => before + 1);
+      setState("shown");
+    }, wait * 1000);
+  };
+  return { state, attempt, failed };
 }
 
 function Cine({ study, series }: { study: string; series: string }) {

@@ -62,3 +62,10 @@ export { default as IconBan } from "@tabler/icons-react/dist/esm/icons/IconBan.m
 export { default as IconLogin } from "@tabler/icons-react/dist/esm/icons/IconLogin.mjs";
 export { default as IconFileSpreadsheet } from "@tabler/icons-react/dist/esm/icons/IconFileSpreadsheet.mjs";
 export { default as IconCircleDashed } from "@tabler/icons-react/dist/esm/icons/IconCircleDashed.mjs";
+export { default as IconDatabase } from "@tabler/icons-react/dist/esm/icons/IconDatabase.mjs";
+export { default as IconArchive } from "@tabler/icons-react/dist/esm/icons/IconArchive.mjs";
+export { default as IconArrowRight } from "@tabler/icons-react/dist/esm/icons/IconArrowRight.mjs";
+export { default as IconGavel } from "@tabler/icons-react/dist/esm/icons/IconGavel.mjs";
+export { default as IconFlask } from "@tabler/icons-react/dist/esm/icons/IconFlask.mjs";
+export { default as IconShieldLock } from "@tabler/icons-react/dist/esm/icons/IconShieldLock.mjs";
+export { default as IconHourglass } from "@tabler/icons-react/dist/esm/icons/IconHourglass.mjs";

@@ -1,5 +1,6 @@
 import { useTranslation } from "react-i18next";
 import { FILTERS, withFilter, type Column, type StudySearch } from "@/lib/search";
+import { AVAILABILITIES } from "@/ui/Availability";
 import { ChoiceFilter } from "@/ui/ChoiceFilter";
 import { DateFilter } from "@/ui/DateFilter";
 import { MODALITIES } from "@/ui/Modality";
@@ -29,6 +30,13 @@ export function ColumnFilter({ column, search, onSearch }: Props) {
       return <DateFilter {...props} presets={false} />;
     case "modalities":
       return <ChoiceFilter {...props} choices={MODALITIES.map((modality) => ({ value: modality, label: modality }))} />;
+    case "availability":
+      return (
+        <ChoiceFilter
+          {...props}
+          choices={AVAILABILITIES.map((value) => ({ value, label: t(`storage.availability.${value}`) }))}
+        />
+      );
     case "patient_sex":
       return (
         <ChoiceFilter

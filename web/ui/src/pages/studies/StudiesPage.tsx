@@ -3,7 +3,7 @@ import type { RowSelectionState } from "@tanstack/react-table";
 import { getRouteApi, useNavigate } from "@tanstack/react-router";
 import { useCallback, useEffect, useMemo, useRef, useState } from "react";
 import { useTranslation } from "react-i18next";
-import { address, viewerUrl } from "@/api/client";
+import { address, openUrl } from "@/api/client";
 import { useSession } from "@/api/session";
 import { fetchViewerAhead } from "@/api/viewerAhead";
 import { whole } from "@/lib/format";
@@ -72,7 +72,7 @@ export function StudiesPage() {
       if (at) void navigate({ to: "/study/$study", params: { study: at.study_instance_uid } });
     },
     o: () => {
-      if (at && may("study.view")) window.open(viewerUrl(at.study_instance_uid), "_blank", "noopener");
+      if (at && may("study.view")) window.open(openUrl(at), "_blank", "noopener");
     },
     x: () => {
       if (at) setSelection((before) => ({ ...before, [at.study_instance_uid]: !before[at.study_instance_uid] }));

@@ -4,6 +4,7 @@ import { useState } from "react";
 import { useTranslation } from "react-i18next";
 import { api } from "@/api/client";
 import type { StudyDetail } from "@/api/types";
+import { mustBeRecalled } from "@/lib/storage";
 import { Waiting } from "@/ui/bits";
 import { IconPhoto } from "@/ui/icons";
 import { Thumbnail } from "@/ui/Thumbnail";
@@ -42,6 +43,8 @@ function SeriesStrip({ study }: { study: string }) {
   });
   if (detail.isPending) return <Waiting />;
   const series = detail.data?.series ?? [];
+  if (detail.data && mustBeRecalled(detail.data.availability))
+    return <Text size="sm">{t("storage.study.preview")}</Text>;
   if (!series.length) return <Text size="sm">{t("study.no_series")}</Text>;
   return (
     <>

@@ -4,10 +4,12 @@ import { getCoreRowModel, useReactTable, type ColumnDef, type RowSelectionState 
 import { useVirtualizer } from "@tanstack/react-virtual";
 import { useEffect, useMemo, useRef, type ReactNode } from "react";
 import { useTranslation } from "react-i18next";
-import { viewerUrl } from "@/api/client";
+import { openUrl } from "@/api/client";
 import { useSession } from "@/api/session";
 import type { Study } from "@/api/types";
+import { mustBeRecalled } from "@/lib/storage";
 import { nextSort, UNSORTED, type Column, type StudySearch } from "@/lib/search";
+import { Availability } from "@/ui/Availability";
 import { IconArrowsSort, IconEye, IconSortAscending, IconSortDescending } from "@/ui/icons";
 import { ColumnFilter } from "./ColumnFilter";
 import { LOOKS } from "./columns";
@@ -70,6 +72,8 @@ export function StudyTable(props: Props) {
   const above = items[0]?.start ?? 0;
   const below = items.length ? virtual.getTotalSize() - (items.at(-1)?.end ?? 0) : 0;
   const width = SELECT + ACTIONS + search.columns.reduce((sum, column) => sum + LOOKS[column].width, 0);
+  // What is not at hand is marked, unless a column says so.
+  const marked = !search.columns.includes("availability");
   const allChosen = table.getIsAllRowsSelected();
 
   return (
@@ -146,10 +150,14 @@ export function StudyTable(props: Props) {
                       <Tooltip label={t("open_viewer")}>
                         <a
                           className="icon-link accent"
-                          href={viewerUrl(row.id)}
+                          href={openUrl(study)}
                           target="_blank"
                           rel="noopener"
-                          aria-label={`${t("open_viewer")}: ${who}`}
+                          aria-label={
+                            mustBeRecalled(study.availability)
+                              ? t("storage.study.recall_open", { name: who })
+                              : `${t("open_viewer")}: ${who}`
+                          }
                         >
                           <IconEye size={17} />
                         </a>
@@ -161,9 +169,12 @@ export function StudyTable(props: Props) {
                 {search.columns.map((column, at) => (
                   <td key={column} data-numeric={LOOKS[column].numeric || undefined}>
                     {at === 0 ? (
-                      <Link className="row-link clip" to="/study/$study" params={{ study: row.id }} preload={false}>
-                        {LOOKS[column].cell(study, i18n.language, t) || row.id}
-                      </Link>
+                      <span className="row-name">
+                        <Link className="row-link clip" to="/study/$study" params={{ study: row.id }} preload={false}>
+                          {LOOKS[column].cell(study, i18n.language, t) || row.id}
+                        </Link>
+                        {marked && study.availability !== "ONLINE" && <Availability compact of={study.availability} />}
+                      </span>
                     ) : (
                       LOOKS[column].cell(study, i18n.language, t)
                     )}

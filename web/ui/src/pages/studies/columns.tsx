@@ -4,6 +4,7 @@ import type { Study } from "@/api/types";
 import { clock, fromDicom } from "@/lib/dates";
 import { bytes, day, whole } from "@/lib/format";
 import type { Column } from "@/lib/search";
+import { Availability } from "@/ui/Availability";
 import { CopyButton, PersonName, When } from "@/ui/bits";
 import { Modalities } from "@/ui/Modality";
 
@@ -57,6 +58,7 @@ export const LOOKS: Readonly<Record<Column, ColumnLook>> = {
   size_bytes: { width: 96, numeric: true, cell: (study, language) => bytes(study.size_bytes, language) },
   received_at: { width: 112, cell: (study) => <When at={study.received_at} /> },
   source: { width: 130, cell: (study) => <span className="mono clip">{study.source}</span> },
+  availability: { width: 118, cell: (study) => <Availability of={study.availability} /> },
   study_instance_uid: {
     width: 260,
     cell: (study, _, t) => (

@@ -1,10 +1,11 @@
 import { Group, Menu, Text } from "@mantine/core";
 import { useTranslation } from "react-i18next";
-import { viewerUrl } from "@/api/client";
+import { openUrl } from "@/api/client";
 import { useSession } from "@/api/session";
 import { useDelete } from "@/api/studies";
 import type { Series, StudyDetail } from "@/api/types";
 import { bytes, whole } from "@/lib/format";
+import { mustBeRecalled } from "@/lib/storage";
 import { getRouteApi } from "@tanstack/react-router";
 import { copy, Empty, IconButton } from "@/ui/bits";
 import { IconCopy, IconDotsVertical, IconEye, IconTrash } from "@/ui/icons";
@@ -27,7 +28,7 @@ export function SeriesPanel({ study }: { study: StudyDetail }) {
         {study.series.map((one) => (
           <SeriesCard
             key={one.series_instance_uid}
-            study={study.study_instance_uid}
+            study={study}
             series={one}
             chosen={one === chosen}
             onChoose={() => void navigate({ search: { series: one.series_instance_uid }, replace: true })}
@@ -44,7 +45,7 @@ export function SeriesPanel({ study }: { study: StudyDetail }) {
 }
 
 interface CardProps {
-  study: string;
+  study: StudyDetail;
   series: Series;
   chosen: boolean;
   onChoose: () => void;
@@ -59,7 +60,15 @@ function SeriesCard({ study, series, chosen, onChoose }: CardProps) {
   return (
     <li className="series-card card" data-chosen={chosen || undefined}>
       <button type="button" className="series-choose" aria-pressed={chosen} onClick={onChoose}>
-        {may("study.view") && <Thumbnail study={study} series={uid} label="" size={84} />}
+        {may("study.view") && (
+          <Thumbnail
+            study={study.study_instance_uid}
+            series={uid}
+            label=""
+            size={84}
+            away={mustBeRecalled(study.availability)}
+          />
+        )}
         <span className="series-text">
           <b>{title}</b>
           <Group gap={6} component="span">
@@ -93,7 +102,7 @@ function SeriesCard({ study, series, chosen, onChoose }: CardProps) {
           {may("study.view") && (
             <Menu.Item
               component="a"
-              href={viewerUrl(study, uid)}
+              href={openUrl(study, uid)}
               target="_blank"
               rel="noopener"
               leftSection={<IconEye size={15} />}
@@ -110,7 +119,7 @@ function SeriesCard({ study, series, chosen, onChoose }: CardProps) {
               leftSection={<IconTrash size={15} />}
               onClick={() =>
                 remove(t("study.delete_series"), t("bulk.delete_text", { count: series.number_of_instances }), [
-                  `${encodeURIComponent(study)}/series/${encodeURIComponent(uid)}`,
+                  `${encodeURIComponent(study.study_instance_uid)}/series/${encodeURIComponent(uid)}`,
                 ])
               }
             >

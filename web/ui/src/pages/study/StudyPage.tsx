@@ -3,20 +3,23 @@ import { useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
 import { useState, type ReactNode } from "react";
 import { useTranslation } from "react-i18next";
-import { api, Problem, viewerUrl } from "@/api/client";
+import { api, openUrl, Problem } from "@/api/client";
 import { useSession } from "@/api/session";
 import { archiveUrl, useDelete } from "@/api/studies";
 import type { StudyDetail } from "@/api/types";
 import { ageAt, clock, fromDicom } from "@/lib/dates";
 import { bytes, day, whole } from "@/lib/format";
 import { useKeys } from "@/shell/keyboard";
+import { Availability } from "@/ui/Availability";
 import { CopyButton, Empty, Failure, IconButton, PersonName, Waiting, When } from "@/ui/bits";
 import { IconChevronLeft, IconDownload, IconEye, IconShare, IconTrash } from "@/ui/icons";
 import { Modalities } from "@/ui/Modality";
 import { AuditTable } from "../audit/AuditTable";
+import { RecallBanner } from "./RecallBanner";
 import { SeriesPanel } from "./SeriesPanel";
 import { ShareDialog } from "./ShareDialog";
 import { StudyShares } from "./StudyShares";
+import { StudyStorage } from "./StudyStorage";
 
 const route = getRouteApi("/inside/study/$study");
 
@@ -32,7 +35,7 @@ export function StudyPage() {
   useKeys({
     Escape: () => void navigate({ to: "/" }),
     o: () => {
-      if (may("study.view")) window.open(viewerUrl(uid), "_blank", "noopener");
+      if (study.data && may("study.view")) window.open(openUrl(study.data), "_blank", "noopener");
     },
   });
   if (study.isPending) return <Waiting />;
@@ -54,9 +57,11 @@ function Study({ study }: { study: StudyDetail }) {
   const { tab = "series" } = route.useSearch();
   const navigate = route.useNavigate();
   const uid = study.study_instance_uid;
+  const seesStorage = may("system.read") || may("storage.write");
   return (
     <div className="page">
       <Head study={study} />
+      {study.availability !== "ONLINE" && <RecallBanner study={study} />}
       <Facts study={study} />
       <Tabs
         value={tab}
@@ -66,12 +71,18 @@ function Study({ study }: { study: StudyDetail }) {
       >
         <Tabs.List>
           <Tabs.Tab value="series">{t("study.series", { count: study.series.length })}</Tabs.Tab>
+          {seesStorage && <Tabs.Tab value="storage">{t("storage.study.tab")}</Tabs.Tab>}
           {may("study.share") && <Tabs.Tab value="shares">{t("study.shares")}</Tabs.Tab>}
           {may("study.audit") && <Tabs.Tab value="audit">{t("study.audit")}</Tabs.Tab>}
         </Tabs.List>
         <Tabs.Panel value="series" pt="md">
           <SeriesPanel study={study} />
         </Tabs.Panel>
+        {seesStorage && (
+          <Tabs.Panel value="storage" pt="md">
+            <StudyStorage study={study} />
+          </Tabs.Panel>
+        )}
         <Tabs.Panel value="shares" pt="md">
           <StudyShares study={uid} />
         </Tabs.Panel>
@@ -120,7 +131,7 @@ function Head({ study }: { study: StudyDetail }) {
         {may("study.view") && (
           <Button
             component="a"
-            href={viewerUrl(uid)}
+            href={openUrl(study)}
             target="_blank"
             rel="noopener"
             size="sm"
@@ -191,6 +202,7 @@ function Facts({ study }: { study: StudyDetail }) {
     ],
     [t("column.received_at"), <When key="w" at={study.received_at} />],
     [t("column.source"), study.source],
+    [t("column.availability"), <Availability key="a" of={study.availability} />],
     [t("column.study_instance_uid"), <Copied key="u" value={study.study_instance_uid} label={t("studies.copy_uid")} />],
   ];
   return (

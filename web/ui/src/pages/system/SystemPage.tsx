@@ -1,10 +1,11 @@
 import { Button } from "@mantine/core";
-import { lazy, Suspense, useState, type ReactNode } from "react";
+import { lazy, Suspense, useState } from "react";
 import { useTranslation } from "react-i18next";
 import type { NodeStatus } from "@/api/types";
 import { bytes, duration, whole } from "@/lib/format";
 import { Failure, PageHead, Waiting } from "@/ui/bits";
 import { IconPlayerPause, IconPlayerPlay } from "@/ui/icons";
+import { Tiles, type Tile } from "@/ui/Tiles";
 import { Alerts } from "./Alerts";
 import { Associations } from "./Associations";
 import { useNode } from "./useNode";
@@ -32,7 +33,7 @@ export function SystemPage() {
         </Button>
       </PageHead>
       <Alerts node={node} />
-      <Tiles node={node} />
+      <Figures node={node} />
       <section className="card section" aria-labelledby="ingest">
         <div className="section-head">
           <h2 id="ingest">{t("system.ingest")}</h2>
@@ -60,12 +61,12 @@ export function SystemPage() {
   );
 }
 
-function Tiles({ node }: { node: NodeStatus }) {
+function Figures({ node }: { node: NodeStatus }) {
   const { t, i18n } = useTranslation();
   const { workers } = node;
   const sum = (count: (worker: (typeof workers)[number]) => number) =>
     workers.reduce((total, worker) => total + count(worker), 0);
-  const tiles: [string, ReactNode, ReactNode?][] = [
+  const tiles: Tile[] = [
     [
       t("system.associations"),
       whole(
@@ -111,15 +112,5 @@ function Tiles({ node }: { node: NodeStatus }) {
         : "",
     ],
   ];
-  return (
-    <div className="tiles">
-      {tiles.map(([name, value, note]) => (
-        <div key={name} className="card tile">
-          <h2>{name}</h2>
-          <p>{value}</p>
-          {note && <small>{note}</small>}
-        </div>
-      ))}
-    </div>
-  );
+  return <Tiles of={tiles} />;
 }
