@@ -8,7 +8,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from pacs_actors.archive.objects.keys import MAX_SLOT, SEGMENT, ObjectKey, ObjectMissing, parse_key, path_of
+from pacs_actors.archive.objects.keys import (
+    MAX_SLOT,
+    SEGMENT,
+    ObjectKey,
+    ObjectMissing,
+    node_of,
+    parse_key,
+    path_of,
+)
 
 _PORTION: Final = 1000
 _REASONS: Final = ("conflict", "damaged", "deleted", "unindexable")
@@ -41,6 +49,12 @@ def before_quarantine(key: str) -> ObjectKey | None:
         with suppress(ObjectMissing):
             return parse_key(candidate)
     return None
+
+
+def node_of_quarantined(key: str) -> int | None:
+    """The node that has an object in quarantine; None: it is no key of one."""
+    slot = key.rpartition("/")[2].partition("-")[0]
+    return node_of(int(slot)) if _is_slot(slot) else None
 
 
 def strays(root: Path) -> Iterator[str]:

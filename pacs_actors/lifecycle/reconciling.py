@@ -221,6 +221,7 @@ class Reconciliation:
         after = ""
         while rows := await self.rows.quarantined(after, _PORTION):
             after = rows[-1].key
+            rows = [row for row in rows if files.node_of_quarantined(row.key) in (None, self.store.node)]
             gone = await self.pool.run(absent_of, self.store, [row.key for row in rows])
             for row in rows:
                 if row.key in gone:
