@@ -34,13 +34,9 @@ class Site:
     @contextlib.contextmanager
     def connect(self) -> Iterator[HttpLink]:
         """A connection to it; raises PeerFailed."""
-        try:
-            plain = socket.create_connection((self.host, self.port), self.timeout_s)
-        except OSError as error:
-            raise PeerFailed(f"no connection to {self.host}:{self.port}: {error}") from error
-        with plain:
-            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            yield HttpLink(plain)
+        with contextlib.closing(HttpLink(self)) as link:
+            link.open()
+            yield link
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +49,36 @@ class Answer:
 
 
 class HttpLink:
-    """Made by ``Site.connect``."""
+    """Made by ``Site.connect``. Where an answer ends with its connection, the next request makes another."""
 
-    def __init__(self, plain: socket.socket) -> None:
-        self._plain = plain
-        self._reader = io.BufferedReader(plain.makefile("rb", buffering=0), 1 << 18)
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._plain: socket.socket | None = None
         self._scratch = memoryview(bytearray(_SCRATCH_BYTES))
+
+    def open(self) -> None:
+        """Connect, unless that is done; raises PeerFailed."""
+        if self._plain is not None:
+            return
+        address = (self._site.host, self._site.port)
+        try:
+            self._plain = socket.create_connection(address, self._site.timeout_s)
+        except OSError as error:
+            raise PeerFailed(f"no connection to {address[0]}:{address[1]}: {error}") from error
+        self._plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._reader = io.BufferedReader(self._plain.makefile("rb", buffering=0), 1 << 18)
+
+    def close(self) -> None:
+        """Idempotent."""
+        if self._plain is not None:
+            self._reader.close()
+            self._plain.close()
+            self._plain = None
 
     def ask(self, *parts: bytes | bytearray | memoryview, keep: bool = False) -> Answer:
         """Send a request, head and body in parts, and read its answer; raises PeerFailed."""
+        self.open()
+        assert self._plain is not None
         try:
             for part in parts:
                 self._plain.sendall(part)
@@ -69,8 +86,13 @@ class HttpLink:
             kept: list[bytes] | None = [] if keep else None
             if fields.get("transfer-encoding", "").lower() == "chunked":
                 size = self._chunks(kept)
-            else:
+            elif "content-length" in fields or status in {204, 304}:
                 size = self._bytes(int(fields.get("content-length", "0")), kept)
+            else:
+                size = self._rest(kept)
+                self.close()
+            if fields.get("connection", "").lower() == "close":
+                self.close()
         except (OSError, ValueError) as error:
             raise PeerFailed(f"no answer by HTTP: {error}") from error
         return Answer(status, size, b"".join(kept or ()))
@@ -103,6 +125,15 @@ class HttpLink:
                 kept.append(bytes(self._scratch[:got]))
             left -= got
         return size
+
+    def _rest(self, kept: list[bytes] | None) -> int:
+        """A body without a length ends with its connection (RFC 9112 6.3)."""
+        total = 0
+        while got := self._reader.readinto(self._scratch):
+            if kept is not None:
+                kept.append(bytes(self._scratch[:got]))
+            total += got
+        return total
 
     def _chunks(self, kept: list[bytes] | None) -> int:
         total = 0

@@ -164,7 +164,7 @@ def searches(site: Site, run: Run, studies: int, questions: Sequence[identifiers
 
     def wanted(question: identifiers.Question) -> Wanted:
         expected = sorted(study.study_uid for study in population if question.matches(study))
-        keys = [f"{tag:08X}={quote(value)}" for tag, value in question.keys.items() if value]
+        keys = [f"{tag:08X}={quote(value, safe='*')}" for tag, value in question.keys.items() if value]
 
         def check(body: bytes) -> None:
             came = [study["0020000D"]["Value"][0] for study in json.loads(body or b"[]")]

@@ -84,10 +84,12 @@ def answering(answer: Callable[[socket.socket], None]) -> Iterator[Site]:
     [
         (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", 200, b"hello"),
         (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3;x=y\r\nhel\r\n2\r\nlo\r\n0\r\nt: u\r\n\r\n", 200, b"hello"),
-        (b"HTTP/1.1 404\r\n\r\n", 404, b""),
+        (b"HTTP/1.1 404\r\ncontent-length: 0\r\n\r\n", 404, b""),
+        (b"HTTP/1.1 304 Not Modified\r\n\r\n", 304, b""),
+        (b"HTTP/1.1 200 OK\r\n\r\nhello", 200, b"hello"),  # up to the end of the connection
     ],
 )  # fmt: skip
-def test_a_body_is_read_by_its_length_or_in_chunks(raw: bytes, status: int, body: bytes) -> None:
+def test_a_body_is_read_by_its_length_in_chunks_or_to_the_end(raw: bytes, status: int, body: bytes) -> None:
     with answering(lambda plain: plain.sendall(raw)) as site, site.connect() as link:
         answer = link.ask(site.request("GET", "/"), keep=True)
     assert (answer.status, answer.size_bytes, answer.body) == (status, len(body), body)
@@ -123,3 +125,22 @@ def test_an_answer_that_is_too_short_or_no_picture_is_noticed() -> None:
     long = b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n" + bytes(500)
     with answering(lambda plain: plain.sendall(long)) as site, pytest.raises(PeerFailed, match="no JPEG"):
         web.check(site, web.retrievals(site, Run.new(), 1, 1, 1)["rendered"])
+
+
+def test_a_connection_that_ended_with_an_answer_is_made_again() -> None:
+    closing = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            for _ in range(2):
+                plain, _ = listener.accept()
+                with plain:
+                    plain.recv(65536)
+                    plain.sendall(closing)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        site = Site("127.0.0.1", listener.getsockname()[1], timeout_s=10)
+        with site.connect() as link:
+            assert [link.ask(site.request("GET", "/"), keep=True).body for _ in range(2)] == [b"ok", b"ok"]
+        thread.join(10)
