@@ -74,6 +74,7 @@ class LifecycleBranch:
         self.tiers = {name: cast(Tier, one.tier) for name, one in self.stores.items()}
         self.copies, self.moves, self.policies = Copies(database), Moves(database), PolicyBook(database)
         self.figures = StorageFigures(database, self._root, orders.settings.storage.reserve_bytes)
+        self.nodes = Nodes(database)
         self.cache = NodeCache(self._root, settings.node_cache_bytes, store.threads, store.free_bytes)
         self.carrier = Carrier(
             store,
@@ -89,7 +90,7 @@ class LifecycleBranch:
             store, self.carrier, self.copies, self.moves,
             slow_stores=[name for name, tier in self.tiers.items() if tier == "archive"],
             wait_s=settings.recall_wait_s, at_once=settings.recalls_at_once,
-            nodes=Nodes(database), replicates=bool(settings.replicate_to),
+            nodes=self.nodes, replicates=bool(settings.replicate_to),
         )  # fmt: skip
         self.replication = ReplicatorBook(database)
         self.replicator = Replicator(
@@ -124,6 +125,8 @@ class LifecycleBranch:
             self.tiers,
             self.carrier.stores,
             self.look,
+            self.nodes,
+            self.replication,
         )
 
     def children(self) -> list[Child]:

@@ -77,6 +77,7 @@ class Waiting(Struct, frozen=True):
     backup_problem:    why the last backup failed; "" if it did not
     backed_up_at:      when the last one that did not began
     damaged_objects:   of instances that cannot be had for it, at most 1000 are counted
+    nodes_down:        numbers of nodes of the archive that have not been seen for a minute
     """
 
     commitments: dict[str, int]
@@ -86,6 +87,7 @@ class Waiting(Struct, frozen=True):
     backup_problem: str = ""
     backed_up_at: datetime | None = None
     damaged_objects: int = 0
+    nodes_down: tuple[int, ...] = ()
 
 
 class Quarantined(Struct, frozen=True):
@@ -226,4 +228,8 @@ async def _waiting(connection: asyncpg.Connection) -> Waiting:
         _MOST_RECENT,
     )
     waiting = {row[0]: row[1] for row in commitments}
-    return Waiting(waiting, deletions, quarantined, damaged, backups[0], backups[1], objects)
+    down = await connection.fetch(
+        "SELECT node FROM archive_nodes WHERE seen_at BETWEEN now() - interval '30 days' AND now() - interval '1 minute' ORDER BY 1"
+    )
+    nodes = tuple(row[0] for row in down)
+    return Waiting(waiting, deletions, quarantined, damaged, backups[0], backups[1], objects, nodes)

@@ -11,8 +11,10 @@ from pacs_actors.lifecycle.lifecycle_scheduler import LifecycleScheduler
 from pacs_actors.lifecycle.moves import Moves
 from pacs_actors.lifecycle.policies import Tier
 from pacs_actors.lifecycle.policy_book import PolicyBook
+from pacs_actors.lifecycle.replicator_book import ReplicatorBook
 from pacs_actors.lifecycle.storage_figures import StorageFigures
 from pacs_actors.lifecycle.stores.interface import TierStore
+from pacs_actors.nodes import Nodes
 
 
 class LifecycleDesk(Struct, frozen=True):
@@ -26,3 +28,5 @@ class LifecycleDesk(Struct, frozen=True):
     tiers: Mapping[str, Tier]
     stores: Mapping[str, TierStore]
     look: Callable[[], None]
+    nodes: Nodes
+    replication: ReplicatorBook

@@ -13,7 +13,9 @@ from pacs_actors.lifecycle.desk import LifecycleDesk
 from pacs_actors.lifecycle.moves import ONLINE, OPEN, RECALL_PRIORITY, Move, Order
 from pacs_actors.lifecycle.policies import Rule, problems
 from pacs_actors.lifecycle.policy_book import Hold, Policy, Preview, Run
+from pacs_actors.lifecycle.replicator_book import Lag
 from pacs_actors.lifecycle.storage_figures import Figures
+from pacs_actors.nodes import ArchiveNode
 from pacs_actors.people.rights import Action
 from protocols.errors import PacsError
 from web.api.paging import cursor_of, cursor_text, limit_of
@@ -42,11 +44,16 @@ class StoreState(Struct, frozen=True):
 
 
 class Storage(Struct, frozen=True):
-    """now: by the clock of this node; clock_doubted_since: then policies do nothing until somebody confirms the clock"""
+    """nodes: that share the database; replication: what lacks a copy in a store that gets everything, by slot: 100 times the number
+    of the node, and the worker
+
+    now: by the clock of this node; clock_doubted_since: then policies do nothing until somebody confirms the clock"""
 
     stores: list[StoreState]
     figures: Figures
     moves: dict[str, int]
+    nodes: list[ArchiveNode]
+    replication: list[Lag]
     now: datetime
     clock_doubted_since: datetime | None
 
@@ -137,6 +144,8 @@ class _Desk:
                 [states[name] for name in desk.stores],
                 await desk.figures.read(),
                 await desk.moves.counts(),
+                await desk.nodes.listed(),
+                await desk.replication.lags(),
                 desk.scheduler.now,
                 await desk.scheduler.doubted_since(),
             )

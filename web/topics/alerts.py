@@ -70,6 +70,11 @@ def findings(
     if damaged is not None and now - damaged < _DAMAGED_FOR:
         detail = f"Found {damaged.astimezone(UTC):%Y-%m-%d %H:%M} UTC: run pacs-actors audit verify."
         yield Finding("audit_damaged", Severity.CRITICAL, "The audit was changed.", detail)
+    for number in sorted(set(waiting.nodes_down) - {settings.server.node}):
+        detail = "Its objects are served as far as stores have copies; what only it has waits for it."
+        yield Finding(
+            f"node_down.{number}", Severity.CRITICAL, f"Node {number} of the archive is not there.", detail
+        )
     yield from _of_backups(waiting, settings, now)
 
 
@@ -105,6 +110,13 @@ def _of_worker(worker: WorkerStatus, settings: Settings, oldest_s: float) -> Ite
         severity = Severity.CRITICAL if full else Severity.WARNING
         detail = f"{worker.backlog} of {limit} instances wait for the index; then images are refused."
         yield Finding(f"index_lag.{slot}", severity, f"The index is behind on worker {slot}.", detail, slot)
+    behind_s = worker.counters.get("replication_oldest_s", 0)
+    if behind_s > settings.lifecycle.replication_alert_s:
+        count = worker.counters.get("replication_waiting", 0)
+        detail = f"{count} instances wait for a copy in a store that gets everything, one since {behind_s // 60} minutes."
+        yield Finding(
+            f"replication.{slot}", Severity.WARNING, f"Worker {slot} replicates too slowly.", detail, slot
+        )
     if worker.recovery:
         what = f"{name}: {worker.recovery}."
         yield Finding(f"recovery.{slot}", Severity.WARNING, what, "Everything else can be found.", slot)

@@ -60,6 +60,7 @@ def test_a_healthy_node_raises_none() -> None:
         ({"actors": (CRASHED,)}, "actor.1.query_responder_2", Severity.CRITICAL),
         ({"mailboxes": (MailboxStatus("audit", 6000, 10_000, 0, 0, 0, 0, 0.0),)}, "audit_spool.1", Severity.CRITICAL),
         ({"counters": {"audit_syslog_lag": 10_000}}, "syslog", Severity.WARNING),
+        ({"counters": {"replication_oldest_s": 901, "replication_waiting": 7}}, "replication.1", Severity.WARNING),
     ],
 )  # fmt: skip
 def test_each_trouble_raises_its_alert_and_no_other(
@@ -78,6 +79,7 @@ def test_each_trouble_raises_its_alert_and_no_other(
         {"actors": (ActorStatus(1, "not started yet", "down", 0, 0, ""),)},
         {"uptime_s": 93_760.0},  # started with the others
         {"uptime_s": 700.0},  # long ago
+        {"counters": {"replication_oldest_s": 900, "replication_waiting": 7}},
     ],
 )
 def test_what_is_no_trouble_raises_none(facts: dict[str, object]) -> None:
@@ -97,6 +99,11 @@ def test_no_worker_at_all_and_what_the_database_says() -> None:
     assert raised(node(), Waiting({}, 0, 3, None)) == {"quarantine": Severity.WARNING}
     assert raised(node(), Waiting({}, 0, 0, NOW - timedelta(days=1))) == {"audit_damaged": Severity.CRITICAL}
     assert raised(node(), Waiting({}, 0, 0, NOW - timedelta(days=31))) == {}
+
+
+def test_a_node_of_the_archive_that_is_gone_is_told_by_the_others() -> None:
+    waiting = Waiting({}, 0, 0, None, nodes_down=(0, 7))
+    assert raised(node(), waiting) == {"node_down.7": Severity.CRITICAL}, "we are node 0"
 
 
 def test_a_backup_that_failed_or_is_late_is_told() -> None:
