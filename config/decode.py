@@ -20,7 +20,7 @@ _SHOWN_CHARACTERS: Final = 60
 _EXPECTED_BY_PATTERN: Final = {
     r"^[ !-\[\]-~]*[!-\[\]-~][ !-\[\]-~]*$": "an AE title: 1 to 16 ASCII characters, no backslash",
     "^(debug|info|warning|error)$": "debug, info, warning or error",
-    "^(folder|s3)$": "folder or s3",
+    "^(folder|s3|azure)$": "folder, s3 or azure",
 }
 
 

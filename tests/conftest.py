@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from tests.azure_server import azurite
 from tests.seaweed import seaweed
 
-__all__ = ["seaweed"]
+__all__ = ["azurite", "seaweed"]
 
 LONG = (
     "tests/system/test_viewer.py", "tests/panel/test_handling.py", "tests/panel/test_pages.py", "tests/panel/test_studies.py",

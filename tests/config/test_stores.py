@@ -11,6 +11,8 @@ from config.stores import LifecycleStoreSettings
 from protocols.errors import ConfigError
 from supervisors.cli import main
 
+AZURE = '[stores.cold]\nkind = "azure"\nbucket = "copies"\naccess_key = "clinic"\n'
+KEY = 'secret_key = "QUJDREVGR0hJSktMTU5PUA=="\n'
 S3 = '[stores.cold]\nkind = "s3"\nbucket = "copies"\n'
 
 
@@ -51,7 +53,7 @@ def test_a_store_says_who_wrote_it(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ('[stores.cold]\nbucket = "copies"', "stores.cold.kind: is required"),
-        ('[stores.cold]\nkind = "tape"', "stores.cold.kind: expected folder or s3"),
+        ('[stores.cold]\nkind = "tape"', "stores.cold.kind: expected folder, s3 or azure"),
         ('[stores.cold]\nkind = "folder"', "stores.cold.path: needed by a folder"),
         ('[stores.cold]\nkind = "s3"', "stores.cold.bucket: expected a bucket's name"),
         (S3 + 'buckett = "x"', "stores.cold.buckett: no such setting; did you mean stores.cold.bucket?"),
@@ -63,6 +65,17 @@ def test_a_store_says_who_wrote_it(tmp_path: Path) -> None:
         (S3 + 'ca = "/no/such.pem"', "stores.cold.ca: no such file"),
         (S3 + "first_wait_s = 30.0", "stores.cold.longest_wait_s: shorter than first_wait_s"),
         (S3 + "part_bytes = 1024", "stores.cold.part_bytes: expected int >= 5242880"),
+        (AZURE, "stores.cold.secret_key: needed by azure"),
+        (AZURE + 'secret_key = "no key"', "stores.cold.secret_key: expected an account's key in base64"),
+        (AZURE.replace("copies", "Co--pies") + KEY, "stores.cold.bucket: expected a container's name"),
+        (AZURE.replace("clinic", "x/../y") + KEY, "stores.cold.access_key: expected a storage account's name"),
+        (AZURE + KEY + 'endpoint = "https://x/a/b"', "stores.cold.endpoint: expected https://host[:port][/account]"),
+        (AZURE + KEY + 'storage_class = "Archive"', "stores.cold.storage_class: expected Hot, Cool or Cold"),
+        (AZURE + KEY + 'encryption = "AES256"', "stores.cold.encryption: Azure encrypts"),
+        ('[stores.cold]\nkind = "azure"\nbucket = "copies"\nsecret_key = "sv=1&sig=x"',
+         "stores.cold.access_key: it or endpoint is needed"),
+        ('[stores.cold]\nkind = "azure"\nbucket = "copies"\nendpoint = "https://x"\n' + KEY,
+         "stores.cold.access_key: needed with an account's key"),
         (S3.replace("cold", "Cold"), "stores.Cold: expected a name of small letters"),
         (S3.replace("cold", "local"), "stores.local: expected a name of small letters"),
         ("[stores]\ncold = 1", "stores: expected tables"),
@@ -73,6 +86,15 @@ def test_a_mistake_is_named_with_its_place(tmp_path: Path, text: str, said: str)
         loaded(tmp_path, text)
     assert str(refusal.value).startswith(said)
     assert "pacs.toml" in str(refusal.value)
+
+
+def test_azure_takes_an_account_key_or_a_shared_access_signature(tmp_path: Path) -> None:
+    assert loaded(tmp_path, AZURE + KEY)["cold"].kind == "azure"
+    shared = AZURE.replace('access_key = "clinic"', 'endpoint = "https://clinic.blob.core.windows.net"')
+    assert (
+        loaded(tmp_path, shared + 'secret_key = "sv=2024-11-04&sp=rwdl&sig=abc%3D"')["cold"].access_key
+        is None
+    )
 
 
 def test_an_unknown_variable_is_refused(tmp_path: Path) -> None:

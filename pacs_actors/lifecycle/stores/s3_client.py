@@ -1,8 +1,7 @@
 """One S3 bucket, a method a request. Trio on the outside; aioboto3 on a thread of its own.
 
-Every request moves at most one part, has a deadline, and is made again while that may help. What a server acknowledges is
-held against what was sent: it is given the MD5 of each body (RFC 1864), which every kind of S3 server checks, and what it
-answers as ETag must be the same where it is one.
+What a server acknowledges is held against what was sent: it is given the MD5 of each body (RFC 1864), which every kind of S3
+server checks, and what it answers as ETag must be the same where it is one.
 """
 
 from __future__ import annotations
@@ -10,45 +9,22 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
 from datetime import datetime
-from types import TracebackType
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import aioboto3
-import trio
 from aiobotocore.config import AioConfig
 from msgspec import Struct
 
 from config.stores import LifecycleStoreSettings
-from pacs_actors.lifecycle.stores.asyncio_thread import AsyncioThread, Pending
-from pacs_actors.lifecycle.stores.errors import StoreUnavailable
-from pacs_actors.lifecycle.stores.retrying import Backoff, retrying
-from pacs_actors.lifecycle.stores.s3_failures import is_failure, translated
+from pacs_actors.lifecycle.stores.errors import StoreError, StoreUnavailable
+from pacs_actors.lifecycle.stores.remote import Head, RemoteClient, Window
+from pacs_actors.lifecycle.stores.s3_failures import translated
 from pacs_actors.lifecycle.stores.sources import Block
-
-T = TypeVar("T")
 
 _DIGEST: Final = "xxh3-128"
 _MD5: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+)", re.ASCII)
-_CLOSE_WITHIN_S: Final = 5.0
-
-
-class Head(Struct, frozen=True):
-    """What the server tells of a copy. digest: as it was put with, hexadecimal; empty if without"""
-
-    size_bytes: int
-    etag: str
-    digest: str
-
-
-class Window(Struct, frozen=True):
-    """A part of a copy. size_bytes: of the whole copy"""
-
-    content: bytes
-    size_bytes: int
-    etag: str
 
 
 class Page(Struct, frozen=True):
@@ -58,14 +34,12 @@ class Page(Struct, frozen=True):
     after: str
 
 
-class S3Client:
-    """An async context manager. Names of objects here are whole: prefix and key."""
+class S3Client(RemoteClient):
+    """See ``remote.RemoteClient``."""
 
     def __init__(self, store: str, settings: LifecycleStoreSettings) -> None:
-        self.store, self.settings = store, settings
-        self._thread = AsyncioThread(f"s3-{store}")
-        self._backoff = Backoff.of(settings)
-        self._readers = trio.Semaphore(settings.connections)
+        super().__init__(store, settings)
+        self._s3: Any = None
         self._bucket = settings.bucket or ""
         self._new: dict[str, Any] = {
             name: value
@@ -76,23 +50,6 @@ class S3Client:
             }.items()
             if value is not None
         }
-
-    async def __aenter__(self) -> S3Client:
-        await self._thread.__aenter__()
-        self._held = AsyncExitStack()
-        try:
-            self._s3: Any = await self._thread.run(self._connect)
-        except BaseException:
-            await self._thread.__aexit__(None, None, None)
-            raise
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with trio.move_on_after(_CLOSE_WITHIN_S, shield=True):
-            await self._thread.run(self._held.aclose)
-        await self._thread.__aexit__(kind, error, trace)
 
     async def put(self, name: str, block: Block, digest: bytes, *, only_new: bool) -> str:
         """Store an object in one request; its ETag.
@@ -180,37 +137,16 @@ class S3Client:
         return await self._ask(unit)
 
     async def head(self, name: str) -> Head:
-        """raises: CopyMissing"""
-
         async def unit() -> Head:
             answer = await self._s3.head_object(Bucket=self._bucket, Key=name)
             digest = str(answer.get("Metadata", {}).get(_DIGEST, ""))
-            return Head(size_bytes=int(answer["ContentLength"]), etag=_etag(answer), digest=digest)
+            etag = _etag(answer)
+            # With encryption by key service, and of several parts, it is none.
+            md5 = etag if _MD5.fullmatch(etag) else ""
+            return Head(size_bytes=int(answer["ContentLength"]), etag=etag, digest=digest, md5=md5)
 
         async with self._readers:
             return await self._ask(unit)
-
-    async def window(self, name: str, offset: int, length: int, etag: str = "") -> Window:
-        """Up to ``length`` bytes, at least 1, from ``offset`` on; fewer only at the end.
-
-        etag:    of the object it must still be, if given
-        raises:  CopyMissing, RangeBeyondEnd, PreconditionFailed
-        """
-        unit = self._window_unit(name, offset, length, etag)
-        async with self._readers:
-            return await self._ask(unit)
-
-    def prefetch(self, name: str, offset: int, length: int, etag: str) -> Pending[Window] | None:
-        """Ask for a window that will be wanted; None if others want the connections more."""
-        try:
-            self._readers.acquire_nowait()
-        except trio.WouldBlock:
-            return None
-        return self._thread.start(self._window_unit(name, offset, length, etag), self._readers.release)
-
-    async def prefetched(self, pending: Pending[Window]) -> Window:
-        """What was asked for, once. raises: as ``window``"""
-        return await self._once(pending.wait)
 
     async def listing(self, prefix: str, after: str, most: int) -> Page:
         """Names that begin with ``prefix`` and are greater than ``after``, ascending."""
@@ -226,7 +162,6 @@ class S3Client:
             return await self._ask(unit)
 
     async def remove(self, names: list[str]) -> None:
-        """At most a thousand. Those that are not there are passed over."""
         wanted = {"Objects": [{"Key": name} for name in names], "Quiet": True}
 
         async def unit() -> None:
@@ -241,23 +176,12 @@ class S3Client:
 
         await self._ask(unit)
 
-    async def _ask(self, unit: Callable[[], Awaitable[T]]) -> T:
-        return await retrying(self._backoff, lambda: self._once(lambda: self._thread.run(unit)))
-
-    async def _once(self, wait: Callable[[], Awaitable[T]]) -> T:
-        limit_s = self.settings.request_timeout_s
-        with trio.move_on_after(limit_s):
-            try:
-                return await wait()
-            except Exception as error:
-                if not is_failure(error):
-                    raise
-                raise translated(self.store, error) from error
-        raise StoreUnavailable(self.store, f"no answer in {limit_s:g} s")
+    def _failure(self, error: Exception) -> StoreError | None:
+        return translated(self.store, error)
 
     # On the asyncio thread.
 
-    async def _connect(self) -> Any:
+    async def _connect(self) -> None:
         settings = self.settings
         config = AioConfig(
             connect_timeout=settings.request_timeout_s,
@@ -279,7 +203,7 @@ class S3Client:
             verify=settings.ca,
             config=config,
         )
-        return await self._held.enter_async_context(made)
+        self._s3 = await self._held.enter_async_context(made)
 
     def _window_unit(self, name: str, offset: int, length: int, etag: str) -> Callable[[], Awaitable[Window]]:
         async def unit() -> Window:

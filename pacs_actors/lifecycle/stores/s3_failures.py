@@ -26,6 +26,7 @@ from pacs_actors.lifecycle.stores.errors import (
     StoreFull,
     StoreUnavailable,
 )
+from pacs_actors.lifecycle.stores.remote import PreconditionFailed, RangeBeyondEnd
 
 _MISSING: Final = frozenset({"NoSuchKey", "404"})
 _FULL: Final = frozenset(
@@ -48,20 +49,12 @@ _FAILURES: Final = (
 )
 
 
-class PreconditionFailed(StoreError):
-    """What was asked under a condition (RFC 9110 13.1) does not hold."""
-
-
 class NotImplementedThere(StoreError):
     """The server does not know what was asked."""
 
 
 class NoSuchUpload(StoreError):
     """The multipart upload has ended, by us or by somebody else."""
-
-
-class RangeBeyondEnd(StoreError):
-    """The copy ends before what was asked for begins."""
 
 
 _BY_CODE: Final[dict[str, type[StoreError]]] = {
@@ -75,13 +68,13 @@ _BY_CODE: Final[dict[str, type[StoreError]]] = {
 }
 
 
-def is_failure(error: Exception) -> bool:
-    """Whether it is the network's, the server's or the credentials' rather than our bug."""
-    return isinstance(error, _FAILURES)
+def translated(store: str, error: Exception) -> StoreError | None:
+    """In our words; None if it is our bug. error: of aiobotocore, aiohttp or the socket
 
-
-def translated(store: str, error: Exception) -> StoreError:
-    """error: of aiobotocore, aiohttp or the socket. The text holds no header, body or key of access."""
+    The text holds no header, body or key of access.
+    """
+    if not isinstance(error, _FAILURES):
+        return None
     if isinstance(error, ClientError):
         return _answered(store, error)
     if isinstance(error, NoCredentialsError | PartialCredentialsError | CredentialRetrievalError):

@@ -12,6 +12,7 @@ import pytest
 from config.stores import LifecycleStoreSettings
 from pacs_actors.lifecycle.stores.interface import TierStore
 from pacs_actors.lifecycle.stores.opening import make_store
+from tests.azure_server import Azurite
 from tests.pacs_actors.lifecycle.stores.helpers import prefix_of
 from tests.seaweed import Seaweed
 
@@ -27,13 +28,13 @@ def descriptions_are_read_once(boto_session: Any, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(aioboto3, "Session", lambda: boto_session)
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture(params=["folder", "s3", "azure"])
 def store_settings(request: pytest.FixtureRequest, tmp_path: Path) -> LifecycleStoreSettings:
     """Small parts, so that little is large."""
     if request.param == "folder":
         (tmp_path / "copies").mkdir()
         return LifecycleStoreSettings(kind="folder", path=str(tmp_path / "copies"), reserve_bytes=0)
-    server: Seaweed = request.getfixturevalue("seaweed")
+    server: Seaweed | Azurite = request.getfixturevalue({"s3": "seaweed", "azure": "azurite"}[request.param])
     return server.settings(prefix=prefix_of(request.node.name), part_bytes=5 * 1024**2, connections=4)
 
 

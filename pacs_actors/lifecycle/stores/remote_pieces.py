@@ -1,4 +1,4 @@
-"""Reading a copy from S3: windows of one part, the next one asked for while one is handed on."""
+"""Reading a copy from a remote store: windows of one part, the next one asked for while one is handed on."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ from typing import Final
 from pacs_actors.lifecycle.stores.asyncio_thread import Pending
 from pacs_actors.lifecycle.stores.errors import StoreUnavailable
 from pacs_actors.lifecycle.stores.interface import PIECE_BYTES
-from pacs_actors.lifecycle.stores.s3_client import S3Client, Window
-from pacs_actors.lifecycle.stores.s3_failures import PreconditionFailed, RangeBeyondEnd
+from pacs_actors.lifecycle.stores.remote import PreconditionFailed, RangeBeyondEnd, RemoteClient, Window
 
 _FIRST_WINDOW_BYTES: Final = 2 * 1024 * 1024
 """The first one is smaller: most objects fit, and of others the first bytes come sooner."""
 
 
-class S3Pieces:
+class RemotePieces:
     """See ``interface.Pieces``. name: of the object; offset, length: which part of it, None to the end"""
 
-    def __init__(self, client: S3Client, name: str, offset: int, length: int | None) -> None:
+    def __init__(self, client: RemoteClient, name: str, offset: int, length: int | None) -> None:
         self.size_bytes = 0
         self._client, self._name = client, name
         self._asked = self._given = offset
@@ -49,7 +48,7 @@ class S3Pieces:
         if self._next is not None:
             self._next.drop()
 
-    def __aiter__(self) -> S3Pieces:
+    def __aiter__(self) -> RemotePieces:
         return self
 
     async def __anext__(self) -> bytes:
