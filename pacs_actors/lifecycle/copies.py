@@ -338,6 +338,8 @@ class Copies:
                     held.sop_instance_uid, stored.key, place.slot, place.batch, stored.data_offset,
                 )  # fmt: skip
                 await availability.settle(connection, [series])
+                if row[1] in ("NEARLINE", "OFFLINE"):
+                    await connection.execute(_RECALLED, series)
                 return stored.key
 
         return await self.database.run(unit, urgent=True)

@@ -145,16 +145,26 @@ class _Moving:
         """raises: _Cancelled; PacsError, OSError if it cannot be done now"""
         self.of = await self.copies.sizes(self.move.study_instance_uid)
         await self.tell()
-        async with trio.open_nursery(strict_exception_groups=False) as nursery:
-            nursery.start_soon(self._keep)
-            await self._work()
+        failures: list[Exception] = []  # raised outside: a nursery would wrap them in a group
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._keep, nursery.cancel_scope, failures)
+            try:
+                await self._work()
+            except Exception as failure:
+                failures.append(failure)
             nursery.cancel_scope.cancel()
+        if failures:
+            raise failures[0]
 
-    async def _keep(self) -> None:
+    async def _keep(self, work: trio.CancelScope, failures: list[Exception]) -> None:
         """The lease, however long one object takes."""
-        while True:
-            await trio.sleep(_RENEW_S)
-            await self.tell()
+        try:
+            while True:
+                await trio.sleep(_RENEW_S)
+                await self.tell()
+        except (PacsError, _Cancelled) as lost:
+            failures.append(lost)
+            work.cancel()
 
     async def _work(self) -> None:
         to, source = self.move.to_store, self.move.from_store
