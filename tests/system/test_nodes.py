@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import asyncpg
 import pytest
 from pydicom.uid import generate_uid
 
+from tests import seaweed
 from tests.postgres_fixture import Server as Postgres
 from tests.postgres_fixture import shared_server
 from tests.system import peers
@@ -19,6 +21,9 @@ from tests.system.dicomweb import Client, path_of
 from tests.system.server import Server, running
 
 STORE = "common"
+_COPIED = "SELECT count(*) FROM object_copies"
+_LACKING = """SELECT count(*) FROM instances i WHERE NOT EXISTS (SELECT FROM object_copies c
+    WHERE c.sop_instance_uid = i.sop_instance_uid AND c.object_digest = i.digest)"""
 Study = list[peers.Instance]
 
 
@@ -173,6 +178,7 @@ def test_a_study_on_two_nodes_leaves_both_and_comes_back(pair: tuple[Server, Ser
     peers.wait_until(lambda: place(second, study)[0] == 6, "all of it to be back")
 
 
+@pytest.mark.slow
 def test_a_move_goes_on_where_the_objects_are(postgres: Postgres, tmp_path: Path) -> None:
     dsn = postgres.create_database()
     with (
@@ -257,3 +263,132 @@ def test_a_number_belongs_to_one_folder(pair: tuple[Server, Server], tmp_path: P
     other.start(wait=False)
     assert other.process is not None and other.process.wait(30) == 2
     assert "server.node: 1 is the number of another data folder" in other.tail()
+
+
+# -- with a real S3, and nodes that fall ------------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The settings of a store in an S3 server."""
+    with seaweed.running(tmp_path_factory.mktemp("s3")) as server:
+        yield (
+            f'kind = "s3"\nendpoint = "{server.endpoint}"\nbucket = "{seaweed.BUCKET}"\n'
+            f'access_key = "{seaweed.ACCESS_KEY}"\nsecret_key = "{seaweed.SECRET_KEY}"\nprefix = "nodes/"'
+        )
+
+
+def sending(server: Server, until: threading.Event, answered: dict[str, peers.Instance]) -> None:
+    """Studies of ten, over an association each, until told to end or nobody answers; what was answered 0000H is noted."""
+    while not until.is_set():
+        study = study_of(10)
+        try:
+            with peers.opened(server, [study[0].context]) as association:
+                for one in study:
+                    if peers.store(association, one) != 0:
+                        return
+                    answered[one.uid] = one
+        except Exception:  # the peer fell: whatever pynetdicom makes of that
+            return
+
+
+def retrieved(server: Server, instances: Iterable[peers.Instance]) -> dict[str, bytes]:
+    """What a node gives for them by C-GET, study by study."""
+    by_study: dict[str, Study] = {}
+    for one in instances:
+        by_study.setdefault(one.study, []).append(one)
+    received: dict[str, bytes] = {}
+    for uid, study in by_study.items():
+        _, inbox = peers.get(server, study, "STUDY", {"StudyInstanceUID": uid})
+        received |= {name: data for name, (_, data) in inbox.received.items()}
+    return received
+
+
+def consistent(servers: Sequence[Server]) -> None:
+    """Rows, totals and objects are as many, and no object is there twice."""
+    server = servers[0]
+    rows = sorted(column(server, "SELECT object_key FROM instances WHERE availability = 'ONLINE'"))
+    objects = sorted(one.key for server in servers for one in server.objects())
+    assert rows == objects
+    (counted,) = column(server, "SELECT sum(instances)::bigint FROM archive_totals")
+    assert counted == column(server, "SELECT count(*) FROM instances")[0]
+
+
+@pytest.mark.slow
+def test_a_node_that_is_killed_in_the_middle_of_ingest_loses_nothing(
+    postgres: Postgres, tmp_path: Path, s3: str
+) -> None:
+    dsn = postgres.create_database()
+    first, second = (node(tmp_path, dsn, number, workers=2, store=s3) for number in (0, 1))
+    with running(first), running(second):
+        answered: tuple[dict[str, peers.Instance], ...] = ({}, {})
+        until = threading.Event()
+        threads = [
+            threading.Thread(target=sending, args=(server, until, known))
+            for server, known in zip((first, second), answered, strict=True)
+            for _ in range(3)
+        ]
+        for thread in threads:
+            thread.start()
+        peers.wait_until(lambda: len(answered[0]) >= 150, "node 0 to have stored some", within_s=120)
+        peers.wait_until(lambda: column(second, _COPIED)[0] >= 30, "some to be replicated", within_s=120)
+        first.kill()
+        more = len(answered[1])
+        peers.wait_until(lambda: len(answered[1]) > more + 30, "node 1 to go on storing", within_s=120)
+        until.set()
+        for thread in threads:
+            thread.join(60)
+
+        uids = set(column(second, "SELECT sop_instance_uid FROM object_copies"))
+        safe = [one for uid, one in answered[0].items() if uid in uids]
+        got = retrieved(second, [one for one in answered[0].values() if one.study in {s.study for s in safe}])
+        assert {one.uid: one.data for one in safe}.items() <= got.items(), (
+            "what was replicated is there at once"
+        )
+
+        first.start()
+        everything = answered[0] | answered[1]
+        peers.wait_until(
+            lambda: set(column(second, "SELECT sop_instance_uid FROM instances")) >= everything.keys(),
+            "what node 0 had answered to be found",
+            within_s=120,
+        )
+        peers.wait_until(
+            lambda: column(second, _LACKING)[0] == 0, "everything to be replicated", within_s=300
+        )
+        (stored,) = column(second, "SELECT count(*) FROM instances")
+        assert stored - len(everything) <= 6, "at most what each association had under way"
+        consistent((first, second))
+        for server in (first, second):
+            assert (
+                retrieved(server, everything.values()).items()
+                >= {uid: one.data for uid, one in everything.items()}.items()
+            )
+
+
+@pytest.mark.slow
+def test_a_node_that_is_killed_in_the_middle_of_moves_leaves_them_to_be_ended(
+    postgres: Postgres, tmp_path: Path, s3: str
+) -> None:
+    dsn = postgres.create_database()
+    first, second = (node(tmp_path, dsn, number, replicates=False, store=s3) for number in (0, 1))
+    with running(first), running(second):
+        studies = [study_of(20) for _ in range(6)]
+        for study in studies:  # each on both nodes
+            assert set(peers.send(first, *study[:10]) + peers.send(second, *study[10:])) == {0}
+        peers.wait_until(lambda: all(found(second, study) == 20 for study in studies), "all to be found")
+        for study in studies:
+            asked = {"study_instance_uid": study[0].study, "from_store": "online", "to_store": STORE}
+            done(second, "POST", "/storage/moves", asked)
+        peers.wait_until(lambda: column(second, _COPIED)[0] >= 25, "the moves to be at it", within_s=120)
+        first.kill()
+        first.start()
+        peers.wait_until(
+            lambda: column(second, "SELECT count(*) FROM tier_moves WHERE state = 'done'")[0] == 6,
+            "all moves to be done",
+            within_s=240,
+        )
+        peers.wait_until(lambda: not first.objects() and not second.objects(), "nothing to be left behind")
+        assert column(second, _COPIED)[0] == 120
+        for server in (first, second):
+            for study in studies:
+                assert retrieved(server, study) == {one.uid: one.data for one in study}
+        consistent((first, second))
