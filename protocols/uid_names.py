@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pydicom._uid_dict import UID_dictionary
+from protocols.dataset.dictionaries import UIDDictionary
 
 
 def name_of(uid: str) -> str:
     """The name of a UID of the standard; the UID itself if it is none."""
-    entry = UID_dictionary.get(uid)
+    entry = UIDDictionary.get(uid)
     return entry[0] if entry is not None else uid

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pydicom.datadict import dictionary_VR, tag_for_keyword
-
 from protocols.dataset.attributes import BY_TAG
+from protocols.dataset.dictionaries import entry_of, tags_by_keyword
 from protocols.errors import ConfigError
 
 
@@ -17,7 +16,7 @@ def custom_attributes(names: Iterable[str]) -> dict[int, str]:
     """
     found: dict[int, str] = {}
     for name in names:
-        tag = tag_for_keyword(name)
+        tag = tags_by_keyword().get(name)
         if tag is None:
             try:
                 tag = int(name, 16)
@@ -29,8 +28,6 @@ def custom_attributes(names: Iterable[str]) -> dict[int, str]:
                 )
         if tag in BY_TAG:
             continue
-        try:
-            found[int(tag)] = dictionary_VR(tag)
-        except KeyError:
-            found[int(tag)] = "LO"
+        entry = entry_of(tag)
+        found[tag] = entry[0] if entry is not None else "LO"
     return found

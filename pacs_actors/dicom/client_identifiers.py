@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
-from types import MappingProxyType
 from typing import Final, TypeAlias
 
 from msgspec import Struct
-from pydicom._dicom_dict import DicomDictionary
 
 from protocols.dataset.attributes import SPECIFIC_CHARACTER_SET
 from protocols.dataset.charset import UTF8
+from protocols.dataset.dictionaries import DicomDictionary, tags_by_keyword
 from protocols.dataset.elements import NeedMore, elements, items
 from protocols.dataset.text import TEXT_VRS, binary_text, decode_text
 from protocols.dataset.transfer_syntax import NUMBER_FORMATS, Encoding, dictionary_vr, encoding_of
@@ -59,7 +57,7 @@ def tag_of(key: str) -> int:
 
     raises: ConfigError
     """
-    tag = _tags().get(key)
+    tag = tags_by_keyword().get(key)
     if tag is not None:
         return tag
     match = _TAG(key)
@@ -72,11 +70,6 @@ def keyword_of(tag: int) -> str:
     """The keyword of a tag, or its 8 hexadecimal digits."""
     entry = DicomDictionary.get(tag)
     return str(entry[4]) if entry is not None and entry[4] else f"{tag:08X}"
-
-
-@lru_cache(maxsize=1)
-def _tags() -> Mapping[str, int]:
-    return MappingProxyType({str(entry[4]): int(tag) for tag, entry in DicomDictionary.items() if entry[4]})
 
 
 def encode_identifier(keys: Keys, transfer_syntax_uid: str, *, level: str | None = None) -> bytes:

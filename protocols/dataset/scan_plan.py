@@ -6,9 +6,8 @@ import struct
 from collections.abc import Mapping
 from typing import Final
 
-from pydicom._dicom_dict import DicomDictionary
-
 from protocols.dataset.attributes import INDEXED, SPECIFIC_CHARACTER_SET
+from protocols.dataset.dictionaries import DicomDictionary
 from protocols.dataset.text import TEXT_VRS
 from protocols.dataset.transfer_syntax import (
     EXPLICIT_BE,

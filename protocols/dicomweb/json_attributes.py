@@ -8,10 +8,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
-from pydicom._dicom_dict import DicomDictionary, RepeatersDictionary
-from pydicom.datadict import dictionary_VR, private_dictionary_VR
-
 from protocols.dataset.charset import decode
+from protocols.dataset.dictionaries import entry_of, private_vr
 from protocols.dataset.text import CHARACTER_SET_VRS, PADDING, PARAGRAPH_VRS, TEXT_VRS
 from protocols.dataset.transfer_syntax import NUMBER_FORMATS, Encoding
 from protocols.dicomweb.json_values import number, person_name, quote, real_number, whole_number
@@ -134,22 +132,12 @@ def known_vr(tag: int, creator: str, *, signed: bool) -> str:
 
 @lru_cache(maxsize=8192)
 def _standard_vr(tag: int) -> str:
-    entry = DicomDictionary.get(tag)
-    if entry is None:
-        if not RepeatersDictionary:
-            return "UN"
-        try:
-            return str(dictionary_VR(tag))
-        except KeyError:
-            return "UN"
-    return str(entry[0]) if entry[0] != "NONE" else "UN"
+    entry = entry_of(tag)
+    return str(entry[0]) if entry is not None and entry[0] != "NONE" else "UN"
 
 
 @lru_cache(maxsize=8192)
 def _private_vr(tag: int, creator: str) -> str:
     if tag & 0xFFFF in _BLOCKS:
         return "LO"
-    try:
-        return str(private_dictionary_VR(tag, creator)) if creator else "UN"
-    except KeyError:
-        return "UN"
+    return private_vr(tag, creator) or "UN"

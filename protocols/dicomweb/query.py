@@ -11,10 +11,9 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from msgspec import Struct, field
-from pydicom._dicom_dict import DicomDictionary
-from pydicom.datadict import tag_for_keyword
 
 from protocols.dataset.attributes import BY_TAG, INDEXED, SPECIFIC_CHARACTER_SET, Level
+from protocols.dataset.dictionaries import DicomDictionary, tags_by_keyword
 from protocols.dataset.transfer_syntax import dictionary_vr
 from protocols.errors import BadIdentifier
 
@@ -123,7 +122,7 @@ def tag_of(name: str) -> int | None:
     """The tag that a keyword, or 8 hexadecimal digits, stands for."""
     if _TAG.fullmatch(name):
         return int(name, 16)
-    return tag_for_keyword(name) if name else None  # some entries of the dictionary have no keyword
+    return tags_by_keyword().get(name)
 
 
 class _Parser:

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from msgspec import Struct
-from pydicom.datadict import dictionary_description, dictionary_keyword
+
+from protocols.dataset.dictionaries import entry_of
 
 SHOWN_CHARACTERS: Final = 1024
 MOST_ROWS: Final = 20_000
@@ -85,17 +86,13 @@ def _text(value: Any) -> str:
 
 
 def _keyword(tag: int) -> str:
-    try:
-        return str(dictionary_keyword(tag))
-    except KeyError:
-        return ""
+    entry = entry_of(tag)
+    return str(entry[4]) if entry is not None else ""
 
 
 def _name(tag: int) -> str:
-    try:
-        return str(dictionary_description(tag))
-    except KeyError:
-        return ""
+    entry = entry_of(tag)
+    return str(entry[2]) if entry is not None else ""
 
 
 def _plain(text: str) -> str:

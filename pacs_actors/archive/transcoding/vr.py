@@ -7,7 +7,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from protocols.dataset.dictionaries import DicomDictionary, RepeatersDictionary, private_dictionaries
+from protocols.dataset.dictionaries import entry_of, private_dictionaries
 from protocols.dataset.transfer_syntax import VRS
 
 PIXEL_DATA: Final = 0x7FE00010
@@ -40,8 +40,8 @@ def resolve(tag: int, facts: Facts) -> str:
     group, element = tag >> 16, tag & 0xFFFF
     if group & 1:
         return _private(group, element, facts)
-    entry = DicomDictionary.get(tag)
-    vr = str(entry[0]) if entry is not None else _repeating(tag)
+    entry = entry_of(tag)
+    vr = str(entry[0]) if entry is not None else "UN"
     return vr if vr in VRS else _choose(tag, vr, facts)
 
 
@@ -67,12 +67,3 @@ def _private(group: int, element: int, facts: Facts) -> str:
     entry = known.get(f"{group:04X}xx{element & 0xFF:02X}") if known else None
     vr = str(entry[0]) if entry is not None else "UN"
     return vr if vr in VRS else "UN"
-
-
-def _repeating(tag: int) -> str:
-    """Repeating groups and elements: overlays, curves."""
-    text = f"{tag:08X}"
-    for mask in (f"{text[:2]}xx{text[4:]}", f"{text[:6]}xx", f"{text[:6]}x{text[7]}"):
-        if mask in RepeatersDictionary:
-            return str(RepeatersDictionary[mask][0])
-    return "UN"
