@@ -12,9 +12,8 @@ import msgspec
 from pacs_actors.database import Database
 from pacs_actors.lifecycle.backup.keeper import BackupKeeper
 from pacs_actors.lifecycle.backup.manifest import Kind
-from supervisors.backup_process import BackupOrder
 from supervisors.child_process import finish
-from supervisors.orders import WorkerOrders
+from supervisors.orders import BackupOrder, WorkerOrders
 from supervisors.supervisor import Child
 
 _LONGEST_S: Final = 7 * 86400.0

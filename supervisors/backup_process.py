@@ -8,23 +8,13 @@ from typing import Final
 
 import msgspec
 import trio
-from msgspec import Struct
 
-from config.settings import Settings
-from pacs_actors.lifecycle.backup.manifest import Kind
 from pacs_actors.operations import logs
 from protocols.errors import PacsError
 from supervisors.backup_work import back_up
+from supervisors.orders import BackupOrder
 
 _NICE: Final = 10
-
-
-class BackupOrder(Struct, frozen=True):
-    """number: of the row that asks for it"""
-
-    settings: Settings
-    number: int
-    kind: Kind
 
 
 def main() -> int:

@@ -1,6 +1,6 @@
-"""What the parent tells a worker at its start, as one JSON line on the worker's standard input.
+"""What processes are told at their start, as one JSON line on their standard input: workers by the parent, backups by a worker.
 
-The pipe stays open: its end tells the worker that the parent is gone.
+A worker's pipe stays open: its end tells the worker that the parent is gone.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from msgspec import Struct, field
 
 from config.settings import Settings
 from pacs_actors.archive.objects.keys import SLOTS_OF_A_NODE
+from pacs_actors.lifecycle.backup.manifest import Kind
 from pacs_actors.nodes import EMBEDDED
 
 
@@ -43,3 +44,11 @@ class WorkerOrders(Struct, frozen=True):
 
     def __repr__(self) -> str:
         return f"WorkerOrders(slot={self.slot})"
+
+
+class BackupOrder(Struct, frozen=True):
+    """number: of the row that asks for it"""
+
+    settings: Settings
+    number: int
+    kind: Kind

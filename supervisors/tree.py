@@ -68,7 +68,6 @@ from pacs_actors.node_page import ACCEPTING, NodePage
 from pacs_actors.nodes import Nodes
 from pacs_actors.operations import logs
 from pacs_actors.people import first_administrator
-from pacs_actors.people.oidc_desk import OidcDesk
 from pacs_actors.people.password_hasher import PasswordHasher
 from pacs_actors.people.people_keeper import PeopleKeeper
 from pacs_actors.people.reception import Reception
@@ -300,7 +299,12 @@ class WorkerTree:
 
     async def _serve_web(self, *, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
         self.facilities.transcoder.prepare()
-        oidc = OidcDesk(self.people) if self.settings.people.oidc_issuer else None
+        oidc = None
+        if self.settings.people.oidc_issuer:
+            # With an HTTP client, an eighth of a worker's start, which few servers need.
+            from pacs_actors.people.oidc_desk import OidcDesk  # noqa: PLC0415
+
+            oidc = OidcDesk(self.people)
         context = WebContext(
             self.settings, self.facilities, self.board, self.people, self.shares, self.book, oidc
         )

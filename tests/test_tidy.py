@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -141,6 +143,32 @@ def _lines_with(mark: re.Pattern[str], paths: list[Path]) -> list[str]:
         for number, line in enumerate(_text(path).splitlines(), 1)
         if mark.search(line)
     ]
+
+
+# What takes long to load, and what needs it: not a process that starts or is started again while peers wait.
+NOT_AT_START = {
+    "supervisors.worker": (
+        "pydicom", "pynetdicom", "numpy", "imagecodecs", "PIL",  # its tables are loaded alone; pixels have processes of their own
+        "httpx", "requests", "rich", "aioboto3", "botocore", "azure",  # where a provider, a bucket, a terminal is
+        "supervisors.backup_work", "supervisors.postgres", "supervisors.cli", "playwright", "pytest",
+    ),
+    "supervisors.node": (
+        "pydicom", "pynetdicom", "numpy", "imagecodecs", "PIL", "httpx", "requests", "rich", "aioboto3", "botocore", "azure",
+        "quart", "jwt", "h2", "web", "supervisors.tree",
+    ),
+    "supervisors.cli": ("trio", "asyncpg", "pydicom", "numpy", "rich", "cryptography", "pacs_actors.database"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NOT_AT_START)
+def test_a_start_loads_nothing_large_that_it_does_not_need(name: str) -> None:
+    program = f"import sys, {name}; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    loaded = set(done.stdout.split())
+    assert name in loaded
+    assert sorted(loaded.intersection(NOT_AT_START[name])) == []
 
 
 def test_both_locks_hold_what_pyproject_asks_for() -> None:

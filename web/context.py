@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from msgspec import Struct
 
 from config.settings import Settings
 from pacs_actors.dicom.facilities import Facilities
-from pacs_actors.people.oidc_desk import OidcDesk
 from pacs_actors.people.reception import Reception
 from pacs_actors.people.share_desk import ShareDesk
 from pacs_actors.settings_book import SettingsBook
 from web.status import StatusSource
+
+if TYPE_CHECKING:  # it brings an HTTP client, which a worker without a provider does not load
+    from pacs_actors.people.oidc_desk import OidcDesk
 
 
 class WebContext(Struct, frozen=True):
