@@ -22,7 +22,7 @@ from pacs_actors.lifecycle.node_cache import NodeCache
 from pacs_actors.lifecycle.packing import SUFFIX, Unpacker, pack
 from pacs_actors.lifecycle.recoding import SYNTAXES, CannotUndo, Recoder
 from pacs_actors.lifecycle.stores.copy_keys import object_key
-from pacs_actors.lifecycle.stores.errors import CopyDiffers, CopyMissing, StoreUnavailable
+from pacs_actors.lifecycle.stores.errors import CopyDiffers, CopyMissing, StoreDenied, StoreUnavailable
 from pacs_actors.lifecycle.stores.interface import TierStore
 from pacs_actors.operations import logs
 from protocols.dataset.part10 import PREAMBLE_BYTES, parse_prefix
@@ -117,6 +117,7 @@ class Carrier:
         target = self.stores[to]
         async with self._source(held, form) as (source, got):
             key = object_key(study_instance_uid, held.sop_instance_uid, held.digest, SUFFIX.get(got, ""))
+            await self.copies.removals.announce(to, key, held.sop_instance_uid, held.digest)
             try:
                 stored = await target.put(key, source)
             except CopyDiffers:
@@ -138,7 +139,19 @@ class Carrier:
             good = False
         if not good:
             logs.error("copy_damaged", store=store, key=copy.stored.key, uid=held.sop_instance_uid)
-            await self.copies.damaged(store, held)
+            await self.copies.damaged(store, held, online=await self._is_good_online(held))
+        return good
+
+    async def _is_good_online(self, held: Held) -> bool:
+        """Of what lies on another node, that is believed. raises: OSError if the disk does not give it now"""
+        if not held.online or self.is_foreign(held.key):
+            return held.online
+        try:
+            good = await self.store.verify(held.key)
+        except ObjectMissing:
+            good = False
+        if not good:
+            logs.error("object_damaged", key=held.key, uid=held.sop_instance_uid)
         return good
 
     async def bring_in(self, held: Held) -> str:
@@ -216,20 +229,18 @@ class Carrier:
     @asynccontextmanager
     async def _object(self, held: Held) -> AsyncIterator[ObjectFile]:
         """raises: NoGoodCopy; OnAnotherNode; Unavailable"""
-        if held.online and not self.is_foreign(held.key):
+        foreign = self.is_foreign(held.key)
+        if not foreign and await self._is_good_online(held):
             try:
-                good = await self.store.verify(held.key)
-                file = self.store.open(held.key) if good else None
-            except (ObjectMissing, OSError) as why:
+                file = self.store.open(held.key)
+            except ObjectMissing as why:
                 raise NoGoodCopy(held.sop_instance_uid, str(why)) from None
-            if file is None:
-                raise NoGoodCopy(held.sop_instance_uid, "the object online is damaged")
             try:
                 yield file
             finally:
                 os.close(file.fd)
             return
-        if held.online and not held.copies:
+        if held.online and foreign and not held.copies:
             raise OnAnotherNode(held.sop_instance_uid, node_of_key(held.key))
         with tempfile.TemporaryFile(dir=self._scratch, buffering=0) as unpacked:
             await self._from_copies(held, partial(self._unpack, unpacked.fileno()))
@@ -252,11 +263,18 @@ class Carrier:
                     return await take(held, self._plain(held, copy, pieces))
             except (CopyMissing, CannotUnderstand) as why:
                 logs.error(
-                    "copy_damaged", store=name, key=copy.stored.key, uid=held.sop_instance_uid, why=str(why)
+                    "copy_unusable", store=name, key=copy.stored.key, uid=held.sop_instance_uid, why=str(why)
                 )
-                await self.copies.damaged(name, held)
+                try:
+                    await self.is_good(held, name)  # perhaps it was only read, or decoded, wrongly
+                except StoreUnavailable as gone:
+                    away = gone
+            except StoreDenied as why:
+                away = StoreUnavailable(name, str(why))
             except Unavailable as why:
                 away = why
+        for name in held.copies.keys() - self.stores.keys():
+            away = away or StoreUnavailable(name, "it is not in the settings")
         if away is not None:
             raise away
         raise NoGoodCopy(held.sop_instance_uid, "no store has one")

@@ -1,4 +1,4 @@
-"""Where the objects of instances are besides the online store: all SQL on ``object_copies``, ``copy_removals`` and on the columns
+"""Where the objects of instances are besides the online store: all SQL on ``object_copies`` and on the columns
 ``availability``, by which the archive tells whoever asks how quickly an instance can be had.
 
 Every method is one unit of work on ``Database`` and raises Unavailable when PostgreSQL is away or too slow.
@@ -15,8 +15,11 @@ from msgspec import Struct
 from pacs_actors.archive import availability, object_removals
 from pacs_actors.archive.objects.keys import node_of, parse_key
 from pacs_actors.database import Database
+from pacs_actors.lifecycle import copy_removals
+from pacs_actors.lifecycle.copy_removals import CopyRemovals
 from pacs_actors.lifecycle.stores.interface import StoredCopy
 from protocols.dataset.record import StoredObject
+from protocols.errors import Unavailable
 
 Form = Literal["plain", "gzip", "zstd", "lz4", "rle", "jpeg-ls", "jpeg-2000", "htj2k"]
 Availability = Literal["ONLINE", "NEARLINE", "OFFLINE", "UNAVAILABLE"]
@@ -69,10 +72,32 @@ _RECALLED: Final = """
     ON CONFLICT (study_instance_uid) DO UPDATE SET recalled_at = excluded.recalled_at, accessed_at = excluded.accessed_at
     WHERE u.recalled_at IS NULL OR u.recalled_at < now() - interval '1 minute'"""
 
+_NOTE: Final = """
+    INSERT INTO object_copies (sop_instance_uid, object_digest, store, key, form, transfer_syntax_uid, stored_bytes,
+        stored_digest, verified_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, now())
+    ON CONFLICT (sop_instance_uid, object_digest, store) DO UPDATE SET key = excluded.key, form = excluded.form,
+        transfer_syntax_uid = excluded.transfer_syntax_uid, stored_bytes = excluded.stored_bytes,
+        stored_digest = excluded.stored_digest, verified_at = excluded.verified_at"""
+
+_REPLACED: Final = """
+    SELECT c.sop_instance_uid, c.object_digest, c.store, c.key FROM object_copies c
+    JOIN unnest($1::text[], $2::bytea[], $3::text[]) AS n (uid, digest, key)
+        ON c.sop_instance_uid = n.uid AND c.object_digest = n.digest AND c.key <> n.key WHERE c.store = $4 FOR UPDATE OF c"""
+
+_ANOTHER: Final = """EXISTS (SELECT FROM object_copies o WHERE o.sop_instance_uid = c.sop_instance_uid
+    AND o.object_digest = c.object_digest AND o.store <> c.store)"""
+
+_INCOMPLETE: Final = """
+    DELETE FROM study_copies y USING unnest($1::text[], $2::text[]) AS gone (uid, store), instances i, series e, studies s
+    WHERE i.sop_instance_uid = gone.uid AND e.id = i.series AND s.id = e.study
+        AND y.study_instance_uid = s.study_instance_uid AND y.store = gone.store"""
+
 
 class Copies:
+    """removals: what is to go from the stores, and what is about to come"""
+
     def __init__(self, database: Database) -> None:
-        self.database = database
+        self.database, self.removals = database, CopyRemovals(database)
 
     async def of_study(self, study_instance_uid: str, after: str, most: int) -> list[Held]:
         """Some of a study's instances by their UIDs, beginning behind one."""
@@ -135,33 +160,38 @@ class Copies:
         return await self.database.run(unit)
 
     async def add(self, store: str, copied: Sequence[tuple[Held, Copy]]) -> None:
-        """Note copies that were read back and found whole."""
-        rows = [
-            (
+        """Note copies that were announced, put, and found whole.
+
+        raises: Unavailable if not all of them could be: of an instance that was deleted meanwhile, or removed meanwhile
+        """
+        rows = {
+            copy.stored.key: (
                 held.sop_instance_uid, held.digest, store, copy.stored.key, copy.form, copy.syntax,
                 copy.stored.size_bytes, copy.stored.digest,
             )
-            for held, copy in copied
-        ]  # fmt: skip
+            for held, copy in sorted(copied, key=lambda one: one[0].sop_instance_uid)
+        }  # fmt: skip
 
-        async def unit(connection: asyncpg.Connection) -> None:
+        async def unit(connection: asyncpg.Connection) -> int:
             async with connection.transaction():
-                # One that was about to be removed under the same key is wanted again.
-                await connection.execute(
-                    "DELETE FROM copy_removals WHERE store = $1 AND key = ANY ($2::text[])",
-                    store, [row[3] for row in rows],
+                # What is erased just now must not leave a copy behind: its row is locked by whoever deletes it, or gone.
+                there = await connection.fetch(
+                    "SELECT n.key FROM unnest($1::text[], $2::bytea[], $3::text[]) AS n (uid, digest, key) JOIN instances i "
+                    "ON i.sop_instance_uid = n.uid AND i.digest = n.digest FOR KEY SHARE OF i SKIP LOCKED",
+                    [row[0] for row in rows.values()], [row[1] for row in rows.values()], list(rows),
                 )  # fmt: skip
-                await connection.executemany(
-                    """INSERT INTO object_copies (sop_instance_uid, object_digest, store, key, form, transfer_syntax_uid,
-                        stored_bytes, stored_digest, verified_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, now())
-                    ON CONFLICT (sop_instance_uid, object_digest, store) DO UPDATE SET key = excluded.key, form = excluded.form,
-                        transfer_syntax_uid = excluded.transfer_syntax_uid,
-                        stored_bytes = excluded.stored_bytes, stored_digest = excluded.stored_digest,
-                        verified_at = excluded.verified_at""",
-                    rows,
-                )
+                back = await copy_removals.take_back(connection, store, [row[0] for row in there])
+                await copy_removals.hasten(connection, store, [key for key in rows if key not in back])
+                noted = [row for key, row in rows.items() if key in back]
+                replaced = await connection.fetch(
+                    _REPLACED, [row[0] for row in noted], [row[1] for row in noted], [row[3] for row in noted], store
+                )  # fmt: skip
+                await copy_removals.note(connection, replaced)
+                await connection.executemany(_NOTE, noted)
+                return len(noted)
 
-        await self.database.run(unit)
+        if await self.database.run(unit) < len(rows):
+            raise Unavailable("some copies are not wanted any more, or were removed meanwhile")
 
     async def complete(self, study_instance_uid: str, store: str) -> bool:
         """Note that all of a study is in a store, if it is."""
@@ -206,57 +236,58 @@ class Copies:
             sorted(set(study_instance_uids)),
         )
 
-    async def forget(self, store: str, held: Sequence[Held]) -> list[str]:
-        """Take copies out of the book and into ``copy_removals``; their keys. Whoever asks has seen to it that others are left."""
+    async def forget(self, store: str, held: Sequence[Held]) -> int:
+        """Take copies out of the book and have them removed, where the index knows of another one now; how many."""
         return await self._forget(
-            """DELETE FROM object_copies c USING unnest($1::text[], $2::bytea[]) AS gone (uid, digest)
-            WHERE c.sop_instance_uid = gone.uid AND c.object_digest = gone.digest AND c.store = $3
-            RETURNING c.store, c.key""",
+            f"""DELETE FROM object_copies c USING unnest($1::text[], $2::bytea[]) AS gone (uid, digest)
+            WHERE c.sop_instance_uid = gone.uid AND c.object_digest = gone.digest AND c.store = $3 AND ({_ANOTHER}
+                OR EXISTS (SELECT FROM instances i WHERE i.sop_instance_uid = gone.uid AND i.digest = gone.digest
+                    AND i.availability = 'ONLINE'))
+            RETURNING c.sop_instance_uid, c.object_digest, c.store, c.key""",  # noqa: S608 - our words
             [one.sop_instance_uid for one in held], [one.digest for one in held], store,
         )  # fmt: skip
 
-    async def forget_erased(self, objects: Sequence[tuple[str, bytes]]) -> list[str]:
-        """The same for objects (SOP Instance UID, digest) that were erased, in every store, unless they came again since."""
+    async def forget_erased(self, objects: Sequence[tuple[str, bytes]]) -> int:
+        """The same for objects (SOP Instance UID, digest) that were erased, in every store, unless they came again since, or
+        another deletion of them can still be undone.
+        """
         return await self._forget(
             """DELETE FROM object_copies c USING unnest($1::text[], $2::bytea[]) AS gone (uid, digest)
             WHERE c.sop_instance_uid = gone.uid AND c.object_digest = gone.digest AND NOT EXISTS (SELECT FROM instances i
-                WHERE i.sop_instance_uid = gone.uid AND i.digest = gone.digest)
-            RETURNING c.store, c.key""",
+                WHERE i.sop_instance_uid = gone.uid AND i.digest = gone.digest) AND NOT EXISTS (SELECT FROM deleted_instances x
+                JOIN deletions d ON d.id = x.deletion WHERE x.sop_instance_uid = gone.uid AND x.digest = gone.digest
+                AND d.state IN ('deleted', 'undoing'))
+            RETURNING c.sop_instance_uid, c.object_digest, c.store, c.key""",
             [uid for uid, _ in objects], [digest for _, digest in objects],
         )  # fmt: skip
 
-    async def _forget(self, statement: str, *arguments: object) -> list[str]:
-        async def unit(connection: asyncpg.Connection) -> list[str]:
-            rows = await connection.fetch(
-                f"WITH gone AS ({statement}), noted AS (INSERT INTO copy_removals (store, key) SELECT store, key FROM gone "  # noqa: S608 - our words
-                "ON CONFLICT DO NOTHING) SELECT key FROM gone",
-                *arguments,
-            )
-            return [row[0] for row in rows]
+    async def _forget(self, statement: str, uids: Sequence[str], *arguments: object) -> int:
+        async def unit(connection: asyncpg.Connection) -> int:
+            async with connection.transaction():
+                # As ``take_offline``: what lets the one go, and what lets the other go, must see each other.
+                await availability.lock_series(connection, uids)
+                rows = await connection.fetch(statement, list(uids), *arguments)
+                await copy_removals.note(connection, rows)
+                await connection.execute(_INCOMPLETE, [row[0] for row in rows], [row[2] for row in rows])
+                return len(rows)
 
         return await self.database.run(unit)
 
-    async def removals(self, stores: Sequence[str], most: int) -> list[tuple[str, str]]:
-        """Some (store, key) that nothing refers to any more, the oldest first."""
+    async def damaged(self, store: str, held: Held, *, online: bool) -> None:
+        """A copy that is not what was put there, or not there at all: it is none, from now on. A replicator makes another.
 
-        async def unit(connection: asyncpg.Connection) -> list[tuple[str, str]]:
-            rows = await connection.fetch(
-                "SELECT store, key FROM copy_removals WHERE store = ANY ($1::text[]) ORDER BY since LIMIT $2",
-                list(stores), most,
-            )  # fmt: skip
-            return [(row[0], row[1]) for row in rows]
-
-        return await self.database.run(unit)
-
-    async def removed(self, store: str, keys: Sequence[str]) -> None:
-        await self._execute(
-            "DELETE FROM copy_removals WHERE store = $1 AND key = ANY ($2::text[])", store, list(keys)
-        )
-
-    async def damaged(self, store: str, held: Held) -> None:
-        """A copy that is not what was put there, or not there at all: it is none, from now on. A replicator makes another."""
-        await self.forget(store, [held])
-        if held.key:
+        online: the instance has an object that is good. Without it, and if there is no other copy either, it stays: what is left
+                of the last one is not ours to remove, and perhaps it was only read wrongly
+        """
+        gone = await self._forget(
+            f"""DELETE FROM object_copies c USING unnest($1::text[]) AS gone (uid)
+            WHERE c.sop_instance_uid = gone.uid AND c.object_digest = $2 AND c.store = $3 AND ({_ANOTHER}
+                OR $4 AND EXISTS (SELECT FROM instances i WHERE i.sop_instance_uid = gone.uid AND i.object_key = $5
+                    AND i.availability = 'ONLINE'))
+            RETURNING c.sop_instance_uid, c.object_digest, c.store, c.key""",  # noqa: S608 - our words
+            [held.sop_instance_uid], held.digest, store, online, held.key,
+        )  # fmt: skip
+        if gone and held.key:
             place = parse_key(held.key)
             await self._execute(
                 "UPDATE replication SET batch = least(batch, $3) WHERE slot = $1 AND store = $2 AND NOT patrol",
@@ -287,11 +318,14 @@ class Copies:
 
         await self.database.run(unit, within_s=_WITHIN_S)
 
-    async def take_offline(self, held: Sequence[Held], to: Availability, node: int) -> list[str]:
+    async def take_offline(
+        self, held: Sequence[Held], to: Availability, stores: Sequence[str], node: int
+    ) -> list[str]:
         """Let instances be elsewhere only; the keys of their objects on this node, which may go now. Other nodes find theirs in
         ``object_removals``.
 
-        Those that have no copy, or were stored anew meanwhile, are left as they are.
+        stores: those that can be asked
+        Those that have no copy there, or were stored anew meanwhile, are left as they are.
         """
 
         async def unit(connection: asyncpg.Connection) -> list[str]:
@@ -300,9 +334,10 @@ class Copies:
                 rows = await connection.fetch(
                     """UPDATE instances i SET availability = $3 FROM unnest($1::text[], $2::text[]) AS gone (uid, key)
                     WHERE i.sop_instance_uid = gone.uid AND i.object_key = gone.key AND EXISTS (SELECT FROM object_copies c
-                        WHERE c.sop_instance_uid = i.sop_instance_uid AND c.object_digest = i.digest)
+                        WHERE c.sop_instance_uid = i.sop_instance_uid AND c.object_digest = i.digest
+                            AND c.store = ANY ($4::text[]))
                     RETURNING i.object_key, i.series, i.slot, i.batch, i.sop_instance_uid, i.digest""",
-                    [one.sop_instance_uid for one in held], [one.key for one in held], to,
+                    [one.sop_instance_uid for one in held], [one.key for one in held], to, list(stores),
                 )  # fmt: skip
                 await availability.settle(connection, sorted({row[1] for row in rows}))
                 for row in rows:

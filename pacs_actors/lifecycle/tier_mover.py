@@ -21,7 +21,9 @@ from pacs_actors.archive.objects.keys import node_of_key
 from pacs_actors.archive.objects.local import LocalObjectStore
 from pacs_actors.lifecycle.carrier import Carrier, NoGoodCopy, OnAnotherNode
 from pacs_actors.lifecycle.copies import Availability, Copies, Copy, Held
+from pacs_actors.lifecycle.copy_removals import CLAIMED_S
 from pacs_actors.lifecycle.moves import ONLINE, Move, Moves
+from pacs_actors.lifecycle.stores.errors import StoreError
 from pacs_actors.mail import Ready
 from pacs_actors.operations import logs
 from protocols.errors import PacsError, Unavailable
@@ -33,6 +35,8 @@ _ATTEMPTS: Final = 10
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 5.0, 3600.0
 _PAGE: Final = 64
 _SWEEP_AT_ONCE: Final = 200
+_SWEEP_S: Final = CLAIMED_S / 2
+_REST_S: Final = 60.0
 
 Tier = Literal["nearline", "archive"]
 AVAILABILITY: Final[Mapping[Tier, Availability]] = {"nearline": "NEARLINE", "archive": "OFFLINE"}
@@ -47,6 +51,13 @@ class LastCopy(PacsError):
 
     def __str__(self) -> str:
         return f"{self.sop_instance_uid} has no other verified copy"
+
+
+class Changed(Unavailable):
+    """A study is not what it was when its move began: the move is to be tried again."""
+
+    def __init__(self, study_instance_uid: str) -> None:
+        super().__init__(f"{study_instance_uid} has changed meanwhile")
 
 
 class _Cancelled(Exception):
@@ -69,6 +80,7 @@ class TierMover:
         self.store, self.carrier, self.copies, self.moves = store, carrier, copies, moves
         self.tiers, self.at_once = tiers, at_once
         self._news = trio.Event()
+        self._resting: dict[str, float] = {}  # stores that do not remove now
         self.moved_objects = self.moved_bytes = self.failures = 0
 
     def look(self) -> None:
@@ -80,11 +92,11 @@ class TierMover:
         while True:
             self._news = trio.Event()
             try:
+                removed = await self.remove_forgotten()  # each time: there may always be another move
                 move = await self.moves.take(list(self.tiers), _LEASE_S, self.store.node)
                 if move is not None:
                     await self.serve(move)
-                    continue
-                if await self.remove_forgotten():
+                if move is not None or removed:
                     continue
             except Unavailable as away:
                 logs.debug("tier_mover_waits", why=str(away))
@@ -117,18 +129,25 @@ class TierMover:
 
     async def remove_forgotten(self) -> int:
         """Remove some of the copies that nothing refers to any more; how many."""
-        forgotten = await self.copies.removals(list(self.tiers), _SWEEP_AT_ONCE)
-        removed = 0
-        for name in {store for store, _ in forgotten}:
-            keys = [key for store, key in forgotten if store == name]
-            try:
-                await self.carrier.stores[name].remove(*keys)
-            except PacsError as failure:
-                logs.warning("copies_not_removed", store=name, why=str(failure))
+        done = 0
+        for name in self.tiers:
+            if self._resting.get(name, 0.0) > trio.current_time():
                 continue
-            await self.copies.removed(name, keys)
-            removed += len(keys)
-        return removed
+            keys = await self.copies.removals.claim(name, _SWEEP_AT_ONCE)
+            if not keys:
+                continue
+            with trio.move_on_after(_SWEEP_S) as waited:
+                try:
+                    await self.carrier.stores[name].remove(*keys)
+                    await self.copies.removals.removed(name, keys)
+                    done += len(keys)
+                    continue
+                except StoreError as failure:
+                    logs.warning("copies_not_removed", store=name, why=str(failure))
+            if waited.cancelled_caught:
+                logs.warning("copies_not_removed", store=name, why="it takes too long")
+            self._resting[name] = trio.current_time() + _REST_S
+        return done
 
 
 class _Moving:
@@ -138,6 +157,7 @@ class _Moving:
         self.mover, self.move = mover, move
         self.store, self.carrier, self.copies = mover.store, mover.carrier, mover.copies
         self._left: OnAnotherNode | None = None
+        self._fresh: set[str] = set()  # SOP Instance UIDs of copies that we have just made, and proven
         self.done = self.done_bytes = 0
         self.of = (move.instances, move.size_bytes)
 
@@ -212,6 +232,7 @@ class _Moving:
                     self._left = elsewhere
                     return
                 made.append((held, copied))
+                self._fresh.add(held.sop_instance_uid)
             self._count(held)
 
         try:
@@ -224,20 +245,31 @@ class _Moving:
         self.mover.moved_bytes += sum(held.size_bytes for held, _ in made)
 
     async def _release(self, page: Sequence[Held]) -> None:
-        """Let objects go from the online store; those that a crash left behind, too."""
-        leaving = [held for held in page if held.online]
-        for held in leaving:
-            if not self._elsewhere(held, ONLINE):
-                raise LastCopy(held.sop_instance_uid)
-        released: list[str] = []
-        for availability in ("NEARLINE", "OFFLINE"):
-            some = [held for held in leaving if self._availability(held) == availability]
-            if some:
-                released += await self.copies.take_offline(some, availability, self.store.node)
+        """Let objects go from the online store where a copy is proven to be good now; those that a crash left behind, too."""
+        leaving: dict[Availability, list[Held]] = {}
+
+        async def prove(held: Held) -> None:
+            if held.online:
+                leaving.setdefault(await self._proven(held), []).append(held)
+            self._count(held)
+
+        await self._at_once(page, prove)
+        stores, released = list(self.carrier.stores), list[str]()
+        for availability, some in leaving.items():
+            released += await self.copies.take_offline(some, availability, stores, self.store.node)
         left = (held.key for held in page if not held.online and not self.carrier.is_foreign(held.key))
         await self.store.remove(*released, *left)
-        for held in page:
-            self._count(held)
+
+    async def _proven(self, held: Held) -> Availability:
+        """What an instance is once only its quickest good copy is left. raises: LastCopy; Changed"""
+        for name in self._elsewhere(held, ONLINE):
+            if (
+                name == self.move.to_store and held.sop_instance_uid in self._fresh
+            ) or await self.carrier.is_good(held, name):
+                return AVAILABILITY[self.mover.tiers[name]]
+        if self.move.to_store:  # it came, or its copy was lost, since the others were copied
+            raise Changed(self.move.study_instance_uid)
+        raise LastCopy(held.sop_instance_uid)
 
     async def _drop(self, page: Sequence[Held], store: str) -> None:
         """Let copies go from a store, where another is proven to be good now."""
@@ -251,10 +283,8 @@ class _Moving:
             self._count(held)
 
         await self._at_once(page, prove)
-        if leaving:
-            keys = await self.copies.forget(store, leaving)
-            await self.carrier.stores[store].remove(*keys)
-            await self.copies.removed(store, keys)
+        if await self.copies.forget(store, leaving) < len(leaving):
+            raise Changed(self.move.study_instance_uid)
 
     async def _is_good_elsewhere(self, held: Held, store: str) -> bool:
         foreign = self.carrier.is_foreign(held.key)
@@ -273,11 +303,6 @@ class _Moving:
 
     def _elsewhere(self, held: Held, store: str) -> list[str]:
         return [name for name in self.carrier.stores if name in held.copies and name != store]
-
-    def _availability(self, held: Held) -> Availability:
-        """Of what is let go from the online store: that of its quickest copy."""
-        tiers = {self.mover.tiers[name] for name in self._elsewhere(held, ONLINE)}
-        return AVAILABILITY["nearline" if "nearline" in tiers else "archive"]
 
     # -- pieces of it -----------------------------------------------------------------------------------------------------------
     async def _each(self, work: Callable[[Held], Awaitable[None]]) -> None:
