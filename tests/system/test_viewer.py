@@ -16,6 +16,7 @@ from tests.system import peers, viewer_data
 from tests.system.peers import CT, EXPLICIT
 from tests.system.server import ADMIN_PASSWORD, Server
 from tests.system.viewer_data import COLOURS, GREYS
+from tests.system.viewer_hands import CONFIRMED, PANE, measure, save
 from tests.system.web_peer import search, value
 from web.static_files import STATIC
 
@@ -23,7 +24,6 @@ pytestmark = pytest.mark.skipif(
     not (STATIC / "ohif" / "index.html").is_file(), reason="the viewer is not built"
 )
 WITHIN_S = 40.0
-PANE = "[data-cy=viewport-pane]"
 Quarters = list[tuple[int, ...]]
 
 
@@ -34,10 +34,7 @@ def session(node: Server, browser: Browser) -> Iterator[BrowserContext]:
     given = {"username": "admin", "password": ADMIN_PASSWORD}
     answer = context.request.post(f"{node.url}/api/v1/login", data=given, headers={"origin": node.url})
     assert answer.status == 200, answer.text()
-    # The notice that this is no product for diagnosis; people confirm it once a month.
-    context.add_init_script(
-        """globalThis.localStorage?.setItem('investigationalUseDialog', JSON.stringify({ expiryDate: '2999-01-01T00:00:00Z' }))"""
-    )
+    context.add_init_script(CONFIRMED)
     yield context
     context.close()
 
@@ -231,21 +228,8 @@ def test_a_measurement_is_saved_and_found_again(node: Server, viewer: Callable[[
     before = search(node, "studies", StudyInstanceUID=slices[0].study)
     seen = viewer(slices[0].study)
     shows(seen, turned(GREYS, 2))
-    seen.page.locator("[data-cy=Length-btn]").first.click()
-    box = seen.page.locator(PANE).first.bounding_box()
-    assert box is not None
-    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    seen.page.mouse.move(*middle)
-    seen.page.mouse.down()
-    seen.page.mouse.move(middle[0] + 150, middle[1] + 100, steps=10)
-    seen.page.mouse.up()
-    seen.page.locator("[data-cy=prompt-begin-tracking-yes-btn]").click()
-    seen.page.locator("[data-cy=trackedMeasurements-btn]").click()
-    length = seen.page.locator("[data-cy=data-row-details-primary]").first.inner_text()
-    assert length.endswith(" mm")
-    seen.page.get_by_text("Create SR").click()
-    seen.page.get_by_placeholder("Report name").fill("Length of something")
-    seen.page.get_by_role("button", name="Save").click()
+    length = measure(seen)
+    save(seen, "Length of something")
     seen.page.locator("[data-cy=studyBrowser-panel]").get_by_text("Length of something").wait_for()
 
     (report,) = search(node, f"studies/{slices[0].study}/series", Modality="SR")

@@ -55,6 +55,17 @@ MENDS: Final = (
     ),
     # Without values an attribute has no Value (PS3.18 F.2.5); without this such a study is "not available".
     ("i < ModalitiesInStudy.Value.length;", "i < (ModalitiesInStudy.Value ?? []).length;"),
+    # What was not stored must not be in the list as if it were; and whoever may not store is told so.
+    (
+        "addInstances(instances, true);\n        for (const instance of instances) {\n"
+        "          await resolvedDataSource.store.dicom(instance, null, dicomDict);\n        }",
+        "addInstances(await (async () => {\n          try {\n            for (const instance of instances) {\n"
+        "              await resolvedDataSource.store.dicom(instance, null, dicomDict);\n            }\n"
+        "          } catch (error) {\n"
+        "            throw error.status === 403 ? new Error('Not saved: your account may view, but not store. '"
+        " + 'Ask an administrator for the permission study.store.') : error;\n"
+        "          }\n          return instances;\n        })(), true);",
+    ),
 )
 
 
