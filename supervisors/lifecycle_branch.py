@@ -1,5 +1,5 @@
-"""The lifecycle's part of a worker's tree: tier stores, recaller, tier movers, replicator, and in the first worker scheduler
-and node keeper."""
+"""The lifecycle's part of a worker's tree: tier stores, recaller, tier movers, replicator, and in the first worker scheduler,
+node keeper and store watch."""
 
 from __future__ import annotations
 
@@ -31,10 +31,14 @@ from pacs_actors.lifecycle.recoding import Recoder
 from pacs_actors.lifecycle.replicator import Replicator
 from pacs_actors.lifecycle.replicator_book import ReplicatorBook
 from pacs_actors.lifecycle.storage_figures import StorageFigures
+from pacs_actors.lifecycle.store_watch import StoreWatch
 from pacs_actors.lifecycle.stores.interface import TierStore
 from pacs_actors.lifecycle.stores.opening import make_store
+from pacs_actors.lifecycle.stores.timed import TimedStore
 from pacs_actors.lifecycle.tier_mover import TierMover
 from pacs_actors.nodes import Nodes
+from pacs_actors.operations.step_times import StepTimes
+from protocols.messages.status import STORE_SILENT_S
 from supervisors.orders import WorkerOrders
 from supervisors.supervisor import Child
 
@@ -71,6 +75,8 @@ class LifecycleBranch:
         self._slot, self._root = orders.slot, Path(orders.settings.server.data)
         self._replicates = bool(settings.replicate_to)
         self.stores = orders.settings.stores
+        self._timed = {name: TimedStore(opened) for name, opened in stores.items()}
+        self.watch = StoreWatch(stores)
         self.tiers = {name: cast(Tier, one.tier) for name, one in self.stores.items()}
         self.copies, self.moves, self.policies = Copies(database), Moves(database), PolicyBook(database)
         self.figures = StorageFigures(database, self._root, orders.settings.storage.reserve_bytes)
@@ -78,7 +84,7 @@ class LifecycleBranch:
         self.cache = NodeCache(self._root, settings.node_cache_bytes, store.threads, store.free_bytes)
         self.carrier = Carrier(
             store,
-            stores,
+            self._timed,
             self.copies,
             progress,
             recoder=Recoder(transcoder, store.threads, self._root / "tmp"),
@@ -138,6 +144,8 @@ class LifecycleBranch:
         if self._slot == 0:
             found.append(Child("node keeper", self.keeper.run))
             found.append(Child("lifecycle scheduler", self.scheduler.run))
+            if self.tiers:
+                found.append(Child("store watch", self.watch.run))
             if self.tiers and self._prefetcher is not None:
                 found.append(Child("prefetcher", self._prefetcher.run))
         return found
@@ -163,4 +171,12 @@ class LifecycleBranch:
             "objects_fetched": self.recaller.fetched,
             "cached_objects_evicted": self.cache.evicted,
             **self.replicator.counters(),
+            **{f"{STORE_SILENT_S}{name}": silent_s for name, silent_s in self.watch.silent_s().items()},
         }
+
+    def paths(self) -> dict[str, StepTimes]:
+        """For the status."""
+        found = {"recall": self.recaller.took}
+        for timed in self._timed.values():
+            found |= timed.paths
+        return found

@@ -21,6 +21,7 @@ from pacs_actors.dicom.listener import Listener
 from pacs_actors.mail import Ready
 from pacs_actors.mail.mailbox import Mailbox
 from pacs_actors.node_page import ACCEPTING, DOWN, DRAINING, STARTING, NodePage
+from pacs_actors.operations.step_times import StepTimes, told
 from protocols.errors import Unavailable
 from protocols.messages.status import ActorStatus, NodeStatus, StudySummary, WorkerStatus
 from supervisors.supervisor import Child
@@ -36,7 +37,7 @@ class StatusBoard:
     """root: the worker's tree, set once it is drawn.
 
     schema_stands: the database has our tables; set by the schema keeper
-    more_counters: gives further counters of this worker
+    more_counters: gives further counters of this worker; more_paths: further steps of storage
     """
 
     root: Child
@@ -64,6 +65,7 @@ class StatusBoard:
         self.began = trio.current_time()
         self.indexing = self.schema_stands = False
         self.more_counters: Callable[[], dict[str, int]] = dict
+        self.more_paths: Callable[[], dict[str, StepTimes]] = dict
         self._lag_ms = 0.0
         self._memory = _Memory()
         self._last_seen: dict[int, bytes] = {}
@@ -188,7 +190,12 @@ class StatusBoard:
             ),
             mailboxes=tuple(mailbox.statistics() for mailbox in self.mailboxes),
             recovery=self._recovery(),
+            paths=told(self._paths(), time.monotonic()),
         )
+
+    def _paths(self) -> dict[str, StepTimes]:
+        own = {"commit": self.store.commits, "open": self.store.opens, "index batch": self.indexer.took}
+        return own | self.more_paths()
 
 
 class _Memory:

@@ -271,6 +271,7 @@ class WorkerTree:
             | self.backups.counters()
             | self.integrity.counters()
         )
+        self.board.more_paths = self.lifecycle.paths
 
     def _slots_of(self, store: LocalObjectStore) -> list[int]:
         """Our own slot, and for the first worker those of workers of this node that were there before there were fewer."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from time import monotonic
 
 import msgspec
 import outcome
@@ -24,6 +25,7 @@ from pacs_actors.archive.progress import IndexProgress, batch_of
 from pacs_actors.mail import Ready
 from pacs_actors.mail.mailbox import Envelope, Mailbox
 from pacs_actors.operations import logs
+from pacs_actors.operations.step_times import StepTimes
 from protocols.errors import OutOfResources, Unavailable
 from protocols.messages.archive import FlushIndex, IndexInstance, IndexMessage
 
@@ -59,6 +61,7 @@ class Indexer:
         self._indexed_before_crash: int | None = None
         self._trying = False  # still set when a crash ended the last life in the middle of a batch
         self.batches = self.instances = self.duplicates = self.conflicts = self.healed = 0
+        self.took = StepTimes()
 
     async def run(self, *, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
         task_status.started()
@@ -96,10 +99,12 @@ class Indexer:
         while self._batch:
             entries = [order.entry for order in self._batch]
             self._trying = True
+            began = monotonic()
             try:
                 outcomes = await self.catalogue.index_batch(
                     entries, mark=(self.store.slot, self.progress.mark())
                 )
+                self.took.note(began, monotonic())
                 for order, found in zip(self._batch, outcomes, strict=True):
                     key = order.entry.stored.key
                     if (

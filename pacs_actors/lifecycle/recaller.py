@@ -23,6 +23,7 @@ from pacs_actors.lifecycle.moves import ONLINE, RECALL_PRIORITY, Moves, Order
 from pacs_actors.mail import Ready
 from pacs_actors.nodes import Nodes
 from pacs_actors.operations import logs
+from pacs_actors.operations.step_times import StepTimes
 from protocols.errors import OutOfResources, PacsError, Unavailable
 
 _MOST_ORDERED: Final = 4096
@@ -72,6 +73,7 @@ class Recaller:
         self._ordered: dict[str, float] = {}
         self._used: set[str] = set()
         self.brought = self.fetched = self.failed = 0
+        self.took = StepTimes()
 
     def used(self, study_instance_uid: str) -> None:
         """Somebody retrieves or views it: policies ask when that was. Never blocks."""
@@ -103,7 +105,10 @@ class Recaller:
             if foreign:
                 raise OnAnotherNode(instance.sop_instance_uid, node_of_key(instance.key))
             raise ObjectMissing(instance.key)
-        return structs.replace(instance, key=await self._bring(instance))
+        began = time.monotonic()
+        key = await self._bring(instance)
+        self.took.note(began, time.monotonic())
+        return structs.replace(instance, key=key)
 
     async def online(self, instances: Sequence[S]) -> list[S]:
         """Instances with their keys, after those that are elsewhere were brought back. raises: as ``recalled``

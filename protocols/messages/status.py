@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec import Struct
 
 
@@ -45,6 +47,29 @@ class MailboxStatus(Struct, frozen=True):
     longest_wait_ms: float
 
 
+STORE_SILENT_S: Final = "store_silent_s."
+"""A counter that begins so and ends with the name of a tier store: for how long that has not answered, in seconds."""
+
+
+class PathTimes(Struct, frozen=True):
+    """How long a step took in the last ten minutes. counts: (bucket, how many), ascending; ``step_times`` has the buckets"""
+
+    name: str
+    counts: tuple[tuple[int, int], ...]
+
+
+class PathFigures(Struct, frozen=True):
+    """How long a step of storage took in the last ten minutes, on this node.
+
+    p50_ms, p99_ms: in which half of them ended, and all but a hundredth; at most a quarter too long
+    """
+
+    name: str
+    count: int
+    p50_ms: float
+    p99_ms: float
+
+
 class WorkerFacts(Struct, frozen=True, kw_only=True):
     """One worker without its lists that change all the time. Counters run from its start; backlog is instances stored but
     not indexed yet.
@@ -80,6 +105,7 @@ class WorkerStatus(WorkerFacts, frozen=True, kw_only=True):
 
     associations: tuple[AssociationStatus, ...]
     mailboxes: tuple[MailboxStatus, ...]
+    paths: tuple[PathTimes, ...] = ()
 
 
 class StudySummary(Struct, frozen=True):

@@ -16,8 +16,10 @@ from pacs_actors.lifecycle.policy_book import Hold, Policy, Preview, Run
 from pacs_actors.lifecycle.replicator_book import Lag
 from pacs_actors.lifecycle.storage_figures import Figures
 from pacs_actors.nodes import ArchiveNode
+from pacs_actors.operations.step_times import slowest
 from pacs_actors.people.rights import Action
 from protocols.errors import PacsError
+from protocols.messages.status import PathFigures
 from web.api.paging import cursor_of, cursor_text, limit_of
 from web.context import WebContext
 from web.dicomweb.paths import is_uid
@@ -47,6 +49,8 @@ class Storage(Struct, frozen=True):
     """nodes: that share the database; replication: what lacks a copy in a store that gets everything, by slot: 100 times the number
     of the node, and the worker
 
+    paths: how long the steps of storage take on this node, the slowest first
+
     now: by the clock of this node; clock_doubted_since: then policies do nothing until somebody confirms the clock"""
 
     stores: list[StoreState]
@@ -54,6 +58,7 @@ class Storage(Struct, frozen=True):
     moves: dict[str, int]
     nodes: list[ArchiveNode]
     replication: list[Lag]
+    paths: list[PathFigures]
     now: datetime
     clock_doubted_since: datetime | None
 
@@ -146,6 +151,7 @@ class _Desk:
                 await desk.moves.counts(),
                 await desk.nodes.listed(),
                 await desk.replication.lags(),
+                slowest(worker.paths for worker in self._context.status.node().workers),
                 desk.scheduler.now,
                 await desk.scheduler.doubted_since(),
             )

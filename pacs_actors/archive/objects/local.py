@@ -50,6 +50,7 @@ from pacs_actors.archive.objects.staging import LocalStaging, Tools
 from pacs_actors.archive.objects.writing import DurableWriter
 from pacs_actors.group_thread import GroupThread
 from pacs_actors.operations import logs
+from pacs_actors.operations.step_times import StepTimes
 from pacs_actors.threads import NativePool, PoolStatistics
 from protocols.dataset.part10 import file_meta
 from protocols.errors import Misuse, OutOfResources, Unavailable
@@ -77,6 +78,7 @@ class LocalObjectStore:
     system:   the system calls
     clock:    monotonic seconds
     threads:  the native threads, for others' use too while the store is open
+    commits:  how long commits take, from all that is there to what is durable; opens: likewise
     """
 
     def __init__(
@@ -101,6 +103,7 @@ class LocalObjectStore:
         self._buffers = BufferPool(settings.buffers)
         self._refreshing = False
         self._packs = settings.layout == "segments"
+        self.commits, self.opens = StepTimes(), StepTimes()
 
     async def __aenter__(self) -> LocalObjectStore:
         """raises: Unavailable if another process has the slot; OSError if the folders cannot be made"""
@@ -146,17 +149,24 @@ class LocalObjectStore:
     async def commit(self, staging: Staging, check: Check[T]) -> Committed[T]:
         if not isinstance(staging, LocalStaging):
             raise Misuse("an object staged by another store")
+        began = self._clock()
         staging.begin_commit()
         try:
             await staging.resume()
             if self._packs and staging.fits_buffer:
-                return await self._packing.run(Packing(staging, check))
-            return await self.threads.run(staging.finish, check)
+                done = await self._packing.run(Packing(staging, check))
+            else:
+                done = await self.threads.run(staging.finish, check)
         finally:
             staging.end_commit()
+        self.commits.note(began, self._clock())
+        return done
 
     def open(self, key: str) -> ObjectFile:
-        return reading.open_object(self.root, key)
+        began = self._clock()
+        file = reading.open_object(self.root, key)
+        self.opens.note(began, self._clock())
+        return file
 
     def export(self, key: str) -> Iterator[bytes]:
         return reading.export(self.root, key)
