@@ -9,7 +9,7 @@ import socket
 import ssl
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,8 +23,13 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from trio_websocket import HandshakeError, open_websocket
 
+from tests.browser import Visit
+from tests.system import viewer_data
 from tests.system.certificates import Authority, Certificate
+from tests.system.peers import send
 from tests.system.server import ADMIN_PASSWORD, Server, free_port, running
+from tests.system.viewer_hands import PANE
+from web.static_files import STATIC
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 MAIN = """\
@@ -336,6 +341,28 @@ def test_viewer_and_panel_come_compressed_as_they_were_built(proxy: Proxy) -> No
             part.split('"')[0] for part in page.text.split('src="')[1:] if part.startswith("/ohif/app.bundle")
         )
         assert client.get(bundle, headers={"accept-encoding": "br"}).headers["content-encoding"] == "br"
+
+
+def test_the_viewer_shows_a_study_to_whoever_logged_in_by_the_panel(
+    proxy: Proxy, visit: Callable[..., Visit]
+) -> None:
+    if not all((STATIC / part / "index.html").is_file() for part in ("ohif", "panel")):
+        pytest.skip("the viewer or the panel is not built")
+    slices = viewer_data.stack(3)
+    assert set(send(proxy.server, *slices)) == {0}
+    target = f"/ohif/viewer?StudyInstanceUIDs={slices[0].study}"
+    seen = visit(f"{proxy.root}{target}", ignore_https_errors=True, viewport={"width": 1280, "height": 800})
+    seen.page.locator("input[autocomplete=username]").fill("admin")
+    seen.page.locator("input[autocomplete=current-password]").fill(ADMIN_PASSWORD)
+    with seen.page.expect_response(lambda answer: "/frames/" in answer.url) as frame:
+        seen.page.locator("button[type=submit]").click()
+        seen.page.wait_for_url(f"{proxy.root}{target}")
+    assert frame.value.status == 200
+    seen.page.locator(PANE).first.wait_for()
+    (cookie,) = [one for one in seen.page.context.cookies() if one["httpOnly"]]
+    assert cookie["secure"]
+    assert seen.outside(proxy.root) == []
+    assert seen.of_policy() == []
 
 
 def test_plain_http_is_sent_to_https(proxy: Proxy) -> None:
