@@ -30,6 +30,7 @@ from supervisors.child_process import wait_exit
 from supervisors.life_signs import LifeSigns
 from supervisors.orders import WorkerOrders
 from supervisors.postgres import EmbeddedPostgres
+from supervisors.run_queue import RunQueue
 from supervisors.supervisor import Child, RestartLimit, RestartsExhausted, keep_alive
 
 _BACKLOG = 1024
@@ -204,7 +205,7 @@ class Node:
 
     async def _watch(self, slot: int, process: subprocess.Popen[bytes]) -> None:
         """Kill a worker whose start does not end, or whose loop stands still: its peers have been waiting long enough."""
-        why = await self._life_signs[slot].until_lost()
+        why = await self._life_signs[slot].until_lost(RunQueue(process.pid).waited_s)
         logs.error(f"worker_{why}", slot=slot, pid=process.pid)
         process.kill()
 

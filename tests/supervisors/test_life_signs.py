@@ -18,9 +18,16 @@ class Rig:
         self.worker = NodePage(shared.fd, 1, 0)
         self.signs = LifeSigns(shared, 0, frozen_after_s=FROZEN_AFTER_S, start_within_s=START_WITHIN_S)
 
-    async def lost(self) -> tuple[str, float]:
-        began = trio.current_time()
-        return await self.signs.until_lost(), trio.current_time() - began
+    async def lost(self, waits: float = 0.0) -> tuple[str, float]:
+        """waits: the part of its time that the worker waits for a processor"""
+        began = asked = trio.current_time()
+
+        def waited_s() -> float:
+            nonlocal asked
+            since, asked = trio.current_time() - asked, trio.current_time()
+            return since * waits
+
+        return await self.signs.until_lost(waited_s), trio.current_time() - began
 
     async def beat(self, seconds: float) -> None:
         for _ in range(int(seconds)):
@@ -56,7 +63,7 @@ async def test_a_worker_that_accepts_may_take_as_long_as_it_likes_to_recover(
     rig = Rig()
     rig.worker.set_state(ACCEPTING)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(rig.signs.until_lost)
+        nursery.start_soon(rig.lost)
         await rig.beat(20 * START_WITHIN_S)
         nursery.cancel_scope.cancel()
 
@@ -75,5 +82,43 @@ async def test_a_worker_that_drains_is_not_watched(autojump_clock: trio.testing.
     rig = Rig()
     rig.worker.set_state(DRAINING)
     with trio.move_on_after(20 * START_WITHIN_S) as waited:
-        await rig.signs.until_lost()
+        await rig.lost()
     assert waited.cancelled_caught
+
+
+@pytest.mark.parametrize("state", [ACCEPTING, STARTING])
+async def test_time_that_a_worker_waits_for_a_processor_does_not_count(
+    state: int, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Three quarters of it: four times as long."""
+    rig = Rig()
+    rig.worker.set_state(state)
+    patience_s = FROZEN_AFTER_S if state == ACCEPTING else START_WITHIN_S
+    assert (await rig.lost(waits=0.75))[1] == pytest.approx(4 * patience_s, abs=patience_s / 5)
+
+
+@pytest.mark.parametrize("state", [ACCEPTING, STARTING])
+async def test_a_worker_that_is_given_nothing_is_not_waited_for_without_end(
+    state: int, autojump_clock: trio.testing.MockClock
+) -> None:
+    rig = Rig()
+    rig.worker.set_state(state)
+    patience_s = FROZEN_AFTER_S if state == ACCEPTING else START_WITHIN_S
+    assert (await rig.lost(waits=1.0))[1] == pytest.approx(8 * patience_s, abs=patience_s / 5)
+
+
+async def test_a_machine_that_stood_still_has_lost_no_worker(mock_clock: trio.testing.MockClock) -> None:
+    """The parent wakes up first, an hour later, and finds the heartbeat of an hour ago; a worker that stays silent is lost."""
+    rig = Rig()
+    rig.worker.set_state(ACCEPTING)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rig.lost)
+        await trio.testing.wait_all_tasks_blocked()
+        for _ in range(2):
+            mock_clock.jump(3600.0)
+            await trio.testing.wait_all_tasks_blocked()
+        assert nursery.child_tasks
+        for _ in range(int(FROZEN_AFTER_S)):
+            mock_clock.jump(1.0)
+            await trio.testing.wait_all_tasks_blocked()
+        assert not nursery.child_tasks
