@@ -24,6 +24,9 @@ PREFETCH_PRIORITY: Final = 50
 POLICY_PRIORITY: Final = 100
 MOST_WATCHED: Final = 50
 """Of each kind: running, waiting, ended."""
+_TAKING: Final = 0x50414D56
+_AGAIN_S: Final = 30.0
+"""What is asked for again and again is tried no more often."""
 _WATCHED_WITHIN_S: Final = 3.0
 
 
@@ -86,18 +89,27 @@ class Moves:
         return await self.database.run(unit)
 
     async def take(self, stores: Sequence[str], lease_s: float, node: int = 0) -> Move | None:
-        """The most urgent one that is due, for this worker alone until its lease runs out.
+        """The most urgent one that is due, for this worker alone until its lease runs out. Of one study there is one at a time:
+        what one lets go the other must not count on.
 
         stores: the names of those that this node has; what needs others is left to other nodes
         node:   our number: what another node has to go on with is left to it, for a minute
         """
 
         async def unit(connection: asyncpg.Connection) -> Move | None:
+            async with connection.transaction():
+                # One after the other, so that each sees what the others have taken.
+                await connection.execute("SELECT pg_advisory_xact_lock($1)", _TAKING)
+                return await taken(connection)
+
+        async def taken(connection: asyncpg.Connection) -> Move | None:
             row = await connection.fetchrow(
                 f"""UPDATE tier_moves m SET state = 'running', leased_until = now() + make_interval(secs => $2),
                     begun_at = coalesce(m.begun_at, now()), attempts = m.attempts + 1
-                FROM (SELECT id FROM tier_moves WHERE state IN ('waiting', 'running') AND due_at <= now()
-                    AND leased_until <= now() AND (from_store = '' OR from_store = ANY ($1::text[]))
+                FROM (SELECT id FROM tier_moves w WHERE state IN ('waiting', 'running') AND due_at <= now()
+                    AND leased_until <= now() AND NOT EXISTS (SELECT FROM tier_moves o WHERE o.state = 'running'
+                        AND o.study_instance_uid = w.study_instance_uid AND o.leased_until > now())
+                    AND (from_store = '' OR from_store = ANY ($1::text[]))
                     AND (to_store = '' OR to_store = ANY ($1::text[]))
                     AND (for_node IS NULL OR for_node = $3 OR due_at < now() - interval '1 minute')
                     ORDER BY priority, due_at, id LIMIT 1 FOR UPDATE SKIP LOCKED) due
@@ -111,13 +123,13 @@ class Moves:
     async def progress(
         self, move: Move, lease_s: float, *, of: tuple[int, int], done: tuple[int, int]
     ) -> bool:
-        """Keep it, and tell how far it is, in (instances, bytes). False: somebody has cancelled it."""
+        """Keep it, and tell how far it is, in (instances, bytes). False: somebody has cancelled it, or taken it over."""
 
         async def unit(connection: asyncpg.Connection) -> bool:
             kept = await connection.fetchval(
                 """UPDATE tier_moves SET leased_until = now() + make_interval(secs => $2), instances = $3, size_bytes = $4,
-                    done = $5, done_bytes = $6 WHERE id = $1 AND state = 'running' RETURNING true""",
-                move.id, lease_s, *of, *done,
+                    done = $5, done_bytes = $6 WHERE id = $1 AND state = 'running' AND attempts = $7 RETURNING true""",
+                move.id, lease_s, *of, *done, move.attempts,
             )  # fmt: skip
             return kept is not None
 
@@ -126,22 +138,23 @@ class Moves:
     async def put_off(self, move: Move, wait_s: float, problem: str) -> None:
         await self._execute(
             """UPDATE tier_moves SET state = 'waiting', due_at = now() + make_interval(secs => $2), leased_until = '-infinity',
-                problem = $3 WHERE id = $1 AND state = 'running'""",
-            move.id, wait_s, problem[:500],
+                problem = $3 WHERE id = $1 AND state = 'running' AND attempts = $4""",
+            move.id, wait_s, problem[:500], move.attempts,
         )  # fmt: skip
 
     async def hand_over(self, move: Move, node: int, problem: str) -> None:
         """Another node has to go on with it: objects lie there that are nowhere else. That is no failed attempt."""
         await self._execute(
             """UPDATE tier_moves SET state = 'waiting', due_at = now(), leased_until = '-infinity', for_node = $2, problem = $3,
-                attempts = greatest(0, attempts - 1) WHERE id = $1 AND state = 'running'""",
-            move.id, node, problem[:500],
+                attempts = attempts - 1 WHERE id = $1 AND state = 'running' AND attempts = $4""",
+            move.id, node, problem[:500], move.attempts,
         )  # fmt: skip
 
     async def end(self, move: Move, state: Literal["done", "failed"], problem: str = "") -> None:
         await self._execute(
-            "UPDATE tier_moves SET state = $2, ended_at = now(), problem = $3 WHERE id = $1 AND state = 'running'",
-            move.id, state, problem[:500],
+            "UPDATE tier_moves SET state = $2, ended_at = now(), problem = $3 "
+            "WHERE id = $1 AND state = 'running' AND attempts = $4",
+            move.id, state, problem[:500], move.attempts,
         )  # fmt: skip
 
     async def cancel(self, number: int) -> Move | None:
@@ -211,11 +224,18 @@ async def write_orders(connection: asyncpg.Connection, orders: Sequence[Order]) 
         """INSERT INTO tier_moves AS m (study_instance_uid, from_store, to_store, why, form, asked_by, priority)
         SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::smallint[])
         ON CONFLICT (study_instance_uid, from_store, to_store) WHERE state IN ('waiting', 'running')
-            DO UPDATE SET priority = least(m.priority, excluded.priority), due_at = least(m.due_at, now())
+            DO UPDATE SET priority = least(m.priority, excluded.priority),
+                due_at = least(m.due_at, now() + make_interval(secs => $8))
         RETURNING xmax = 0""",
         [one.study_instance_uid for one in orders], [one.from_store for one in orders], [one.to_store for one in orders],
         [one.why for one in orders], [one.form for one in orders], [one.asked_by for one in orders],
-        [one.priority for one in orders],
+        [one.priority for one in orders], _AGAIN_S,
+    )  # fmt: skip
+    # What somebody wants back is not let go next; a policy says so again if it is still to go later.
+    await connection.execute(
+        "UPDATE tier_moves SET state = 'cancelled', ended_at = now(), problem = 'recalled' "
+        "WHERE study_instance_uid = ANY ($1::text[]) AND state = 'waiting' AND from_store = $2 AND asked_by = ''",
+        [one.study_instance_uid for one in orders if one.to_store == ONLINE], ONLINE,
     )  # fmt: skip
     return sum(row[0] for row in rows)
 
