@@ -86,10 +86,12 @@ class Nodes:
 
 
 async def claim(connection: asyncpg.Connection, node: int, folder: str) -> datetime | None:
-    """Have the number for a folder; when its owner was last seen if that is another one."""
+    """Have the number for a folder; when its owner was last seen if that is another one. An embedded database knows no other:
+    it came with the folder, perhaps out of a backup.
+    """
     await connection.execute(
         "INSERT INTO archive_nodes AS n (node, folder) VALUES ($1, $2) ON CONFLICT (node) DO UPDATE SET folder = excluded.folder "
-        "WHERE n.folder = $3",
+        "WHERE $3 IN (n.folder, excluded.folder)",
         node, folder, EMBEDDED,
     )  # fmt: skip
     taken: datetime | None = await connection.fetchval(
