@@ -122,6 +122,15 @@ class StorageSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     reserve_bytes: Annotated[
         int, Meta(ge=0, description="Free space kept: below it images are refused (A700H).")
     ] = 1024**3
+    full_warning_days: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=3650,
+            description="An alert is raised when the disk of the online store will be full within so many days, at the pace of"
+            " the last thirty; 0: none.",
+        ),
+    ] = 14
     backlog: Annotated[
         int, Meta(ge=100, description="Instances stored but not yet indexed that a worker may hold.")
     ] = 20_000

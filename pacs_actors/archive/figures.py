@@ -78,6 +78,8 @@ class Waiting(Struct, frozen=True):
     backed_up_at:      when the last one that did not began
     damaged_objects:   of instances that cannot be had for it, at most 1000 are counted
     nodes_down:        numbers of nodes of the archive that have not been seen for a minute
+    moves_failed:      studies that could not be moved on the last day and have not been since, at most 1000 are counted
+    clock_doubted_since: the wall clock has jumped, and nobody has said yet that it is right
     """
 
     commitments: dict[str, int]
@@ -88,6 +90,8 @@ class Waiting(Struct, frozen=True):
     backed_up_at: datetime | None = None
     damaged_objects: int = 0
     nodes_down: tuple[int, ...] = ()
+    moves_failed: int = 0
+    clock_doubted_since: datetime | None = None
 
 
 class Quarantined(Struct, frozen=True):
@@ -232,4 +236,14 @@ async def _waiting(connection: asyncpg.Connection) -> Waiting:
         "SELECT node FROM archive_nodes WHERE seen_at BETWEEN now() - interval '30 days' AND now() - interval '1 minute' ORDER BY 1"
     )
     nodes = tuple(row[0] for row in down)
-    return Waiting(waiting, deletions, quarantined, damaged, backups[0], backups[1], objects, nodes)
+    failed = await connection.fetchval(
+        """SELECT count(*) FROM (SELECT FROM tier_moves m WHERE ended_at > now() - interval '1 day' AND state = 'failed'
+            AND NOT EXISTS (SELECT FROM tier_moves later WHERE later.study_instance_uid = m.study_instance_uid
+                AND later.ended_at > m.ended_at AND later.state = 'done'
+                AND (later.from_store, later.to_store) = (m.from_store, m.to_store)) LIMIT $1) found""",
+        _MOST_RECENT,
+    )
+    doubted = await connection.fetchval("SELECT doubted_since FROM lifecycle_clock")
+    return Waiting(
+        waiting, deletions, quarantined, damaged, backups[0], backups[1], objects, nodes, failed, doubted
+    )

@@ -14,6 +14,7 @@ from msgspec import Struct
 from pacs_actors.database import Database
 
 _BELIEVED_S: Final = 60.0
+_GROWTH_BELIEVED_S: Final = 600.0
 _WITHIN_S: Final = 60.0
 _MONTHS: Final = 36
 _GROWTH_DAYS: Final = 30
@@ -60,13 +61,30 @@ class Figures(Struct, frozen=True):
     full_on: date | None
 
 
+class Outlook(Struct, frozen=True):
+    """Of the online store. free_bytes: without the reserve; full_on: as ``Figures`` has it"""
+
+    total_bytes: int
+    free_bytes: int
+    full_on: date | None
+
+
+class Growth(Struct, frozen=True):
+    """grown_bytes: what arrived within the last ``_GROWTH_DAYS`` before ``at``; first: when the first study began to arrive"""
+
+    at: datetime
+    first: datetime | None
+    grown_bytes: int
+
+
 class StorageFigures:
     """root: a folder of the online store; reserve_bytes: of it that are not used"""
 
     def __init__(self, database: Database, root: Path, reserve_bytes: int) -> None:
         self._database, self._root, self._reserve_bytes = database, root, reserve_bytes
         self._known: Figures | None = None
-        self._until = 0.0
+        self._growth: Growth | None = None
+        self._until = self._growth_until = 0.0
         self._turn = trio.Lock()
 
     async def read(self) -> Figures:
@@ -76,6 +94,15 @@ class StorageFigures:
                 self._known = await self._database.run(self._unit, within_s=_WITHIN_S)
                 self._until = trio.current_time() + _BELIEVED_S
             return self._known
+
+    async def outlook(self) -> Outlook:
+        """For whoever watches: room as it is now, growth as it was a while ago. raises: Unavailable"""
+        if self._growth is None or trio.current_time() >= self._growth_until:
+            self._growth = await self._database.run(_growth, within_s=_WITHIN_S)
+            self._growth_until = trio.current_time() + _GROWTH_BELIEVED_S
+        total, free = self._room()
+        grown = self._growth
+        return Outlook(total, free, forecast(grown.at, grown.first, grown.grown_bytes, _GROWTH_DAYS, free))
 
     async def _unit(self, connection: asyncpg.Connection) -> Figures:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
@@ -96,25 +123,31 @@ class StorageFigures:
                 "FROM studies WHERE received_at IS NOT NULL GROUP BY 1 ORDER BY 1 DESC LIMIT $1",
                 _MONTHS,
             )
-            grown: int = await connection.fetchval(
-                "SELECT coalesce(sum(size_bytes), 0)::bigint FROM studies WHERE received_at > now() - make_interval(days => $1)",
-                _GROWTH_DAYS,
-            )
-            first: datetime | None = await connection.fetchval("SELECT min(received_at) FROM studies")
-            now: datetime = await connection.fetchval("SELECT now()")
+            growth = await _growth(connection)
         assert online is not None, "an aggregate has one row"
         total, free = self._room()
         return Figures(
-            now, total, free,
+            growth.at, total, free,
             [PlaceFigures("online", *online), *(PlaceFigures(*row) for row in stores)],
             [ModalityFigures(*row) for row in modalities],
             [MonthFigures(*row) for row in reversed(months)],
-            _GROWTH_DAYS, grown, forecast(now, first, grown, _GROWTH_DAYS, free),
+            _GROWTH_DAYS, growth.grown_bytes,
+            forecast(growth.at, growth.first, growth.grown_bytes, _GROWTH_DAYS, free),
         )  # fmt: skip
 
     def _room(self) -> tuple[int, int]:
         disk = os.statvfs(self._root)
         return disk.f_blocks * disk.f_frsize, max(0, disk.f_bavail * disk.f_frsize - self._reserve_bytes)
+
+
+async def _growth(connection: asyncpg.Connection) -> Growth:
+    row = await connection.fetchrow(
+        """SELECT now(), (SELECT min(received_at) FROM studies), (SELECT coalesce(sum(size_bytes), 0)::bigint FROM studies
+            WHERE received_at > now() - make_interval(days => $1))""",
+        _GROWTH_DAYS,
+    )
+    assert row is not None, "a row of subqueries is a row"
+    return Growth(*row)
 
 
 def forecast(

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import msgspec
 import trio
-from msgspec import Struct
 
 from config.settings import Settings
 from pacs_actors.archive.figures import Figures, Waiting
 from pacs_actors.archive.scope import StudyScope
+from pacs_actors.lifecycle.storage_figures import Outlook
 from pacs_actors.operations import logs
 from pacs_actors.people.rights import Action
 from protocols.errors import Unavailable
@@ -20,10 +21,13 @@ from protocols.messages.live import Alert, AlertsState, Severity, Topic
 from protocols.messages.status import ActorStatus, NodeStatus, WorkerStatus
 from web.changes import State
 from web.context import WebContext
+from web.topics.findings import Finding
+from web.topics.storage_alerts import of_moves, of_room, of_stores
 
 _EVERY_S: Final = 1.0
 _ASKED_EVERY_S: Final = 5.0
 _WITHIN_S: Final = 2.0
+_OUTLOOK_WITHIN_S: Final = 15.0  # it is asked every ten minutes, and adds up a month of studies
 _RESTARTED_FOR_S: Final = 600.0
 _STARTED_TOGETHER_S: Final = 30.0
 _STARTING_S: Final = 20.0  # PostgreSQL starts beside the workers
@@ -32,23 +36,16 @@ _UNSENT_ROWS: Final = 10_000
 _READ_ONLY: Final = "read-only"
 _LATE: Final = 2  # times as long as there should be between two backups
 _GRACE: Final = timedelta(hours=1)
-NODE: Final = -1
-
-
-class Finding(Struct, frozen=True):
-    """A rule that is met. name: the alert's key"""
-
-    name: str
-    severity: Severity
-    what: str
-    detail: str
-    worker: int = NODE
 
 
 def findings(
-    node: NodeStatus, waiting: Waiting | None, settings: Settings, now: datetime
+    node: NodeStatus,
+    waiting: Waiting | None,
+    settings: Settings,
+    now: datetime,
+    outlook: Outlook | None = None,
 ) -> Iterator[Finding]:
-    """Every rule that is met. Pure. waiting: what the database said last; None: nothing yet"""
+    """Every rule that is met. Pure. waiting, outlook: what the database said last; None: nothing yet"""
     if not node.workers:
         yield Finding("no_worker", Severity.CRITICAL, "No worker is up.", "Look at the server's log.")
     oldest_s = max((worker.uptime_s for worker in node.workers), default=0.0)
@@ -56,8 +53,12 @@ def findings(
         yield from _of_worker(worker, settings, oldest_s)
     yield from _of_disk(node, settings)
     yield from _of_audit(node, settings)
+    yield from of_stores(node)
+    if outlook is not None:
+        yield from of_room(outlook, settings, now)
     if waiting is None:
         return
+    yield from of_moves(waiting)
     if waiting.quarantined:
         count = f"{waiting.quarantined} object{'' if waiting.quarantined == 1 else 's'}"
         detail = "Another object has the same SOP Instance UID, or it is damaged: see the quarantine."
@@ -185,6 +186,7 @@ class AlertWatch:
     def __init__(self, context: WebContext, figures: Figures) -> None:
         self._context, self._figures = context, figures
         self._waiting: Waiting | None = None
+        self._outlook: Outlook | None = None
         self.alerts: dict[str, Alert] = {}
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -200,7 +202,9 @@ class AlertWatch:
         archive = self._context.archive
         found = {
             one.name: one
-            for one in findings(self._context.status.node(), self._waiting, archive.settings, now)
+            for one in findings(
+                self._context.status.node(), self._waiting, archive.settings, now, self._outlook
+            )
         }
         since = now.isoformat(timespec="seconds").replace("+00:00", "Z")
         before, loud = self.alerts, archive.page.slot == 0
@@ -224,12 +228,13 @@ class AlertWatch:
                 logs.event("alert_cleared", alert=name, since=before[name].since)
 
     async def _ask(self) -> None:
+        """That the database is away is an alert of its own."""
         while True:
-            with trio.move_on_after(_WITHIN_S):
-                try:
-                    self._waiting = await self._figures.waiting()
-                except Unavailable:
-                    pass  # that it is away is an alert of its own
+            with trio.move_on_after(_WITHIN_S), suppress(Unavailable):
+                self._waiting = await self._figures.waiting()
+            if self._waiting is not None:  # else there may be no tables yet
+                with trio.move_on_after(_OUTLOOK_WITHIN_S), suppress(Unavailable):
+                    self._outlook = await self._context.archive.lifecycle.figures.outlook()
             await trio.sleep(_ASKED_EVERY_S)
 
 

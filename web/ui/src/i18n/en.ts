@@ -408,6 +408,11 @@ export const en = {
     low_space_warning: "The disk is nearly full",
     audit_spool: "Worker {{slot}}: audit events wait for the database",
     syslog: "The audit's syslog receiver is behind or silent",
+    store_silent: "A tier store does not answer",
+    moves_failed: "Studies could not be moved on the last day",
+    clock_doubted: "The wall clock has jumped",
+    full_soon: "The online store will be full soon",
+    little_room: "The online store has little room left",
   },
   system: {
     workers: "Workers",

@@ -383,6 +383,11 @@ export const zh: Translation = {
     low_space_warning: "磁盘空间即将用尽",
     audit_spool: "工作进程 {{slot}}：审计事件正在等待数据库",
     syslog: "审计的 syslog 接收端滞后或无响应",
+    store_silent: "分层存储没有响应",
+    moves_failed: "一天内有检查移动失败",
+    clock_doubted: "系统时钟发生跳变",
+    full_soon: "在线存储即将写满",
+    little_room: "在线存储剩余空间不多",
   },
   system: {
     workers: "工作进程",
