@@ -5,7 +5,7 @@ import { modals } from "@mantine/modals";
 import { notifications } from "@mantine/notifications";
 import { useQueryClient } from "@tanstack/react-query";
 import { useTranslation } from "react-i18next";
-import { describe } from "@/lib/describe";
+import { useTell } from "@/ui/bits";
 import { api, send } from "./client";
 import type { Deletion } from "./types";
 
@@ -48,14 +48,15 @@ export async function downloadArchive(studies: readonly string[]): Promise<void>
 export function useDelete() {
   const { t } = useTranslation();
   const client = useQueryClient();
+  const tell = useTell();
 
   const undo = async (deletions: readonly Deletion[], id: string) => {
     notifications.hide(id);
     try {
       for (const deletion of deletions) await api.post(`/deletions/${encodeURIComponent(deletion.deletion)}/undo`);
-      notifications.show({ color: "teal", message: t("deletion.undone") });
+      tell.done(t("deletion.undone"));
     } catch (error) {
-      notifications.show({ color: "red", title: t("error.title"), message: describe(error, t) });
+      tell.failed(error);
     }
     await client.invalidateQueries();
   };
@@ -78,6 +79,7 @@ export function useDelete() {
         id,
         color: "orange",
         autoClose: UNDO_SHOWN_MS,
+        closeButtonProps: { "aria-label": t("close") },
         title: t("deletion.done", { count }),
         message: (
           <Button size="compact-sm" variant="light" onClick={() => void undo(done, id)}>
@@ -86,8 +88,7 @@ export function useDelete() {
         ),
       });
     }
-    if (failure)
-      notifications.show({ color: "red", title: t("error.title"), message: describe(failure, t), autoClose: 10_000 });
+    if (failure) tell.failed(failure);
     await client.invalidateQueries();
     return failure === undefined;
   };

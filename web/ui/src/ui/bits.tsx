@@ -166,9 +166,16 @@ export function PageHead({ title, note, children }: { title: ReactNode; note?: R
 /** Says in a corner that something went wrong, or worked. */
 export function useTell() {
   const { t } = useTranslation();
+  const closeButtonProps = { "aria-label": t("close") };
   return {
     failed: (error: unknown) =>
-      notifications.show({ color: "red", title: t("error.title"), message: describe(error, t), autoClose: 10_000 }),
-    done: (message: ReactNode) => notifications.show({ color: "teal", message, autoClose: 4_000 }),
+      notifications.show({
+        color: "red",
+        title: t("error.title"),
+        message: describe(error, t),
+        autoClose: 10_000,
+        closeButtonProps,
+      }),
+    done: (message: ReactNode) => notifications.show({ color: "teal", message, autoClose: 4_000, closeButtonProps }),
   };
 }

@@ -1,7 +1,6 @@
 /** What the pages about storage say. */
 export const storageEn = {
   note: "Where images are kept, what moves them, and whether they are whole.",
-  pages: "Pages about storage",
   overview: "Overview",
   policies: "Policies",
   moves: "Moves and recalls",
@@ -53,8 +52,8 @@ export const storageEn = {
   },
   availability_note: {
     ONLINE: "At hand.",
-    NEARLINE: "In a slower store: the first images take a moment.",
-    OFFLINE: "In the archive: it has to be recalled before its images can be seen.",
+    NEARLINE: "The first images take a moment: they come from a slower store.",
+    OFFLINE: "It has to be recalled before its images can be seen.",
     UNAVAILABLE: "Some of its images are lost or damaged, and there is no good copy.",
   },
   policy: {

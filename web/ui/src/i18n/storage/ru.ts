@@ -3,7 +3,6 @@ import type { Translation } from "../shape";
 /** Что говорят страницы о хранении. */
 export const storageRu: Translation["storage"] = {
   note: "Где лежат снимки, что их перемещает и целы ли они.",
-  pages: "Страницы о хранении",
   overview: "Обзор",
   policies: "Правила",
   moves: "Перемещения",
@@ -41,7 +40,7 @@ export const storageRu: Translation["storage"] = {
   growth_note_other: "за {{count}} дня",
   full_on: "Заполнится",
   full_note: "если так пойдёт и дальше",
-  never_full: "пока не предвидится",
+  never_full: "нескоро",
   under_way: "Выполняется",
   failed_today_one: "за сутки не удалось: {{count}}",
   failed_today_few: "за сутки не удалось: {{count}}",
@@ -65,8 +64,8 @@ export const storageRu: Translation["storage"] = {
   },
   availability_note: {
     ONLINE: "Под рукой.",
-    NEARLINE: "В более медленном хранилище: первые снимки появятся не сразу.",
-    OFFLINE: "В архиве: прежде чем смотреть снимки, исследование нужно вернуть.",
+    NEARLINE: "Первые снимки появятся не сразу: хранилище медленнее.",
+    OFFLINE: "Прежде чем смотреть снимки, исследование нужно вернуть.",
     UNAVAILABLE: "Часть снимков утрачена или повреждена, и целой копии нет.",
   },
   policy: {

@@ -3,7 +3,6 @@ import type { Translation } from "../shape";
 /** 存储页面的文字。 */
 export const storageZh: Translation["storage"] = {
   note: "影像存放在哪里、由什么迁移、是否完好。",
-  pages: "存储页面",
   overview: "概览",
   policies: "策略",
   moves: "迁移与调回",
@@ -47,8 +46,8 @@ export const storageZh: Translation["storage"] = {
   availability: { ONLINE: "在线", NEARLINE: "近线", OFFLINE: "已归档", UNAVAILABLE: "已损坏" },
   availability_note: {
     ONLINE: "随时可用。",
-    NEARLINE: "位于较慢的存储中：最初的影像需要稍等片刻。",
-    OFFLINE: "位于归档中：需先调回才能查看影像。",
+    NEARLINE: "最初的影像需要稍等片刻：它们来自较慢的存储。",
+    OFFLINE: "需先调回才能查看影像。",
     UNAVAILABLE: "部分影像丢失或损坏，且没有完好的副本。",
   },
   policy: {

@@ -39,7 +39,7 @@ export function IntegrityPage() {
   return (
     <>
       <p className="lead">{t("storage.check.note")}</p>
-      <div className="halves checks-of-two">
+      <div className="halves cards">
         <IntegrityCheck kind="scrub" runs={state.data.scrub} objects={objects} />
         <IntegrityCheck kind="reconcile" runs={state.data.reconcile} objects={objects} />
       </div>

@@ -34,9 +34,6 @@ export function MoveTable({ title, moves, note, none, ofStudy = false }: Props) 
           },
         ]),
     { title: t("storage.move.what"), cell: (move) => <What move={move} /> },
-    { title: t("storage.move.why"), cell: (move) => <Why move={move} /> },
-    { title: t("storage.move.priority"), numeric: true, cell: (move) => move.priority },
-    { title: t("storage.move.progress"), cell: (move) => <HowFar move={move} /> },
     {
       title: t("storage.state"),
       className: "wrapped",
@@ -50,6 +47,9 @@ export function MoveTable({ title, moves, note, none, ofStudy = false }: Props) 
         </>
       ),
     },
+    { title: t("storage.move.progress"), cell: (move) => <HowFar move={move} /> },
+    { title: t("storage.move.why"), cell: (move) => <Why move={move} /> },
+    { title: t("storage.move.priority"), numeric: true, cell: (move) => move.priority },
     {
       title: t("storage.move.at"),
       cell: (move) => <When at={move.ended_at || move.begun_at || move.asked_at} />,
@@ -70,7 +70,7 @@ export function MoveTable({ title, moves, note, none, ofStudy = false }: Props) 
           actions={may("storage.write") ? (move) => <MoveActions move={move} /> : undefined}
         />
       ) : (
-        <p className="note">{none}</p>
+        <p className="lead">{none}</p>
       )}
     </section>
   );

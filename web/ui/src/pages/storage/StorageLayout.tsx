@@ -16,7 +16,7 @@ export function StorageLayout() {
   return (
     <div className="page">
       <PageHead title={t("nav.storage")} note={t("storage.note")} />
-      <nav className="tabs" aria-label={t("storage.pages")}>
+      <nav className="tabs" aria-label={t("nav.storage")}>
         {PAGES.map(([to, name]) => (
           <Link key={to} to={to as string} activeOptions={{ exact: true }}>
             {t(`storage.${name}`)}

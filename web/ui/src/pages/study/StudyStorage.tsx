@@ -29,7 +29,7 @@ export function StudyStorage({ study }: { study: Study }) {
         <Orders study={uid} facts={facts} />
         <Places facts={facts} />
       </section>
-      <div className="halves">
+      <div className="halves cards">
         <LegalHold study={uid} hold={facts.hold} />
         <Labels key={`${facts.labels.join()} ${facts.workflow_state}`} study={uid} facts={facts} />
       </div>
