@@ -12,6 +12,7 @@ from typing import Final, Literal
 import asyncpg
 from msgspec import Struct
 
+from pacs_actors.archive import availability
 from pacs_actors.archive.criteria import Conditions
 from pacs_actors.archive.scope import StudyScope, scope_clause
 from pacs_actors.audit import events, trail
@@ -132,6 +133,11 @@ async def _delete(
         number, instances, size_bytes, nodes,
     )  # fmt: skip
     levels = await tidy(connection, study["id"], series)
+    await availability.settle(connection, series)  # what is left may all be online
+    # As many may come again as have gone: what was complete elsewhere is counted anew.
+    await connection.execute(
+        "DELETE FROM study_copies WHERE study_instance_uid = $1", target.study_instance_uid
+    )
     await connection.execute(
         """INSERT INTO archive_totals AS t (slot, patients, studies, series, instances, size_bytes)
         VALUES ($1, -$2::bigint, -$3::bigint, -$4::bigint, -$5::bigint, -$6::bigint)

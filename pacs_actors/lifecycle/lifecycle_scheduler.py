@@ -34,6 +34,7 @@ from protocols.messages.audit import Actor
 _LOCK: Final = 0x50414C46
 _WITHIN_S: Final = 300.0
 _BACKWARDS: Final = timedelta(hours=1)
+_IN_USE_S: Final = 900.0
 CACHE: Final = "cache limit"
 Doubt = Literal["", "forward", "backward"]
 
@@ -188,16 +189,17 @@ class LifecycleScheduler:
         )  # fmt: skip
 
     async def _keep_cache_small(self, connection: asyncpg.Connection) -> int:
-        """Let recalled studies go that were longest unused, as far as they are too much."""
+        """Let recalled studies go that were longest unused, as far as they are too much; none that is being looked at."""
         rows = await connection.fetch(
             f"""SELECT study_instance_uid FROM (
-                SELECT s.study_instance_uid, sum(s.size_bytes) OVER (ORDER BY u.accessed_at DESC NULLS LAST, s.id) AS so_far
+                SELECT s.study_instance_uid, u.accessed_at,
+                    sum(s.size_bytes) OVER (ORDER BY u.accessed_at DESC NULLS LAST, s.id) AS so_far
                 FROM {TABLES} WHERE u.recalled_at IS NOT NULL) recalled
-            WHERE so_far > $1
+            WHERE so_far > $1 AND coalesce(abs(extract(epoch FROM now() - accessed_at)) > $2, true)
                 AND EXISTS (SELECT FROM study_copies y WHERE y.study_instance_uid = recalled.study_instance_uid)
             LIMIT 1000""",  # noqa: S608 - our words
-            self._cache_bytes,
-        )
+            self._cache_bytes, _IN_USE_S,
+        )  # fmt: skip
         return await write_orders(connection, [Order(row[0], ONLINE, "", CACHE) for row in rows])
 
     async def _delete(self, policy: Policy, study: str) -> None:

@@ -23,7 +23,6 @@ from protocols.errors import Refusal
 
 _RULE: Final = msgspec.json.Decoder(Rule)
 _WITHIN_S: Final = 60.0
-_RUNS_KEPT: Final = 1000
 MOST_LABELS: Final = 32
 
 
@@ -62,7 +61,7 @@ class Named(Struct, frozen=True):
 
 
 class Preview(Struct, frozen=True):
-    """What a rule would do now. some: of the studies, in the order in which they would be taken"""
+    """What a rule would do now. some: of the studies that the caller may see, in the order in which they would be taken"""
 
     studies: int
     size_bytes: int
@@ -166,8 +165,8 @@ class PolicyBook:
 
         return await self.database.run(unit)
 
-    async def preview(self, rule: Rule, now: datetime, most: int) -> Preview:
-        """What a rule names now; nothing is done."""
+    async def preview(self, rule: Rule, now: datetime, most: int, scope: StudyScope) -> Preview:
+        """What a rule names now; nothing is done. scope: which of the studies may be shown"""
 
         async def unit(connection: asyncpg.Connection) -> Preview:
             conditions = Conditions()
@@ -177,7 +176,7 @@ class PolicyBook:
                 *conditions.parameters,
             )
             assert row is not None, "an aggregate has one row"
-            return Preview(row[0], row[1], await _named(connection, where, conditions, most))
+            return Preview(row[0], row[1], await _named(connection, where, conditions, most, scope))
 
         return await self.database.run(unit, within_s=_WITHIN_S)
 
@@ -225,6 +224,12 @@ class PolicyBook:
         """Keep a study from being removed from anywhere; the hold that is in force. None: there is no such study."""
 
         async def unit(connection: asyncpg.Connection) -> Hold | None:
+            async with connection.transaction():
+                # Every deletion begins with this row: it sees the hold, or is over.
+                await connection.execute("SELECT FROM deletion_epoch FOR SHARE")
+                return await held(connection)
+
+        async def held(connection: asyncpg.Connection) -> Hold | None:
             if not await connection.fetchval(
                 "SELECT EXISTS (SELECT FROM studies WHERE study_instance_uid = $1)", study_instance_uid
             ):
@@ -285,12 +290,13 @@ class PolicyBook:
 
 
 async def _named(
-    connection: asyncpg.Connection, where: str, conditions: Conditions, most: int
+    connection: asyncpg.Connection, where: str, conditions: Conditions, most: int, scope: StudyScope
 ) -> list[Named]:
+    seen = scope_clause(scope, conditions.parameter)
     rows = await connection.fetch(
         "SELECT s.study_instance_uid, p.patient_id, p.patient_name, s.study_date, s.study_description, s.modalities_in_study, "  # noqa: S608 - our words
         f"s.size_bytes, s.received_at, u.accessed_at, s.availability FROM {TABLES} JOIN patients p ON p.id = s.patient "
-        f"WHERE {where} ORDER BY {ORDER} LIMIT {int(most)}",
+        f"WHERE {where}{f' AND {seen}' if seen else ''} ORDER BY {ORDER} LIMIT {int(most)}",
         *conditions.parameters,
     )
     return [Named(*row) for row in rows]

@@ -1,7 +1,7 @@
 """Which studies a policy's rule names, as a condition in SQL. Pure.
 
 Studies are ``s``, what is known of them besides their images is ``u``. Studies under a legal hold, and those that are on their way
-already, are never named.
+already, are never named; nor are those whose move failed within a day, or they would keep others from their turn.
 """
 
 from __future__ import annotations
@@ -72,6 +72,12 @@ def condition(rule: Rule, now: datetime, conditions: Conditions) -> str:
         # Counted from both: a study of long ago that came yesterday is kept, and so is one with a wrong date.
         parts.append(before("s.received_at", rule.retention_days))
         parts.append(study_date_before(rule.retention_days))
+    else:
+        parts.append(
+            "NOT EXISTS (SELECT FROM tier_moves f WHERE f.study_instance_uid = s.study_instance_uid AND f.state = 'failed' "
+            f"AND f.from_store = {add(rule.from_store, 'text')} AND f.to_store = {add(rule.to_store, 'text')} "
+            f"AND f.ended_at > {add(now, 'timestamptz')} - interval '1 day')"
+        )
     return " AND ".join(parts)
 
 
@@ -89,19 +95,20 @@ def _place(rule: Rule, conditions: Conditions) -> list[str]:
         "(s.availability = 'ONLINE' OR u.recalled_at IS NOT NULL "
         "OR EXISTS (SELECT FROM series x WHERE x.study = s.id AND x.availability = 'ONLINE'))"
     )
+    complete_somewhere = (
+        "EXISTS (SELECT FROM study_copies y WHERE y.study_instance_uid = s.study_instance_uid "
+        "AND y.instances = s.number_of_instances)"
+    )
     match rule.action:
         case "copy":
             return [f"NOT {complete(rule.to_store)}"]
         case "move" if rule.from_store == ONLINE:
-            return [some_online]
+            # What has come to a series that was moved already is nowhere else yet.
+            return [f"({some_online} OR NOT {complete_somewhere})"]
         case "move":
             return [complete(rule.from_store)]
         case "remove" if rule.from_store == ONLINE:
-            return [
-                some_online,
-                "EXISTS (SELECT FROM study_copies y WHERE y.study_instance_uid = s.study_instance_uid "
-                "AND y.instances = s.number_of_instances)",
-            ]
+            return [some_online, complete_somewhere]
         case "remove":
             return [complete(rule.from_store)]
         case _:

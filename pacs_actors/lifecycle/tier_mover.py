@@ -115,6 +115,10 @@ class TierMover:
             logs.event("tier_move_handed_over", move=move.id, node=elsewhere.node)
             await self.moves.hand_over(move, elsewhere.node, f"goes on on node {elsewhere.node}")
         except (PacsError, OSError) as failure:
+            if isinstance(failure, NoGoodCopy | LastCopy) and not await self.copies.of_instances(
+                [failure.sop_instance_uid]
+            ):
+                failure = Changed(move.study_instance_uid)  # it was deleted meanwhile
             self.failures += 1
             why = str(failure)
             if isinstance(failure, NoGoodCopy | LastCopy) or move.attempts >= _ATTEMPTS:

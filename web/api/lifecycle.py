@@ -199,7 +199,7 @@ class _Desk:
         rule = await request.json(Rule)
         self._check(rule)
         desk = self._desk
-        return json_answer(await desk.policies.preview(rule, desk.scheduler.now, _SOME))
+        return json_answer(await desk.policies.preview(rule, desk.scheduler.now, _SOME, request.who.scope))
 
     async def run(self, request: Request) -> Answer:
         await self._audit.settings_changed(request.actor, "lifecycle policies", change="asked")
@@ -240,6 +240,8 @@ class _Desk:
             raise BadRequest("A recall leaves the copies where they are: it has no from_store.", 422)
         if not is_uid(asked.study_instance_uid):
             raise BadRequest("That is no Study Instance UID.", 422)
+        if not await self._desk.policies.is_seen(asked.study_instance_uid, request.who.scope):
+            raise NotFound
         return await order(
             self._context,
             request,

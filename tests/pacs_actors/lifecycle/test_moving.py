@@ -157,6 +157,60 @@ async def test_an_erased_object_keeps_its_copies_while_a_later_deletion_of_it_ca
     assert await archive.copies.forget_erased([(held.sop_instance_uid, held.digest)]) == 1
 
 
+async def test_what_comes_while_its_study_is_moved_is_moved_too(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await archive.store(UIDS[1])
+    real = archive.copies.complete
+
+    async def complete(study: str, store: str) -> bool:
+        if not await archive.sql("SELECT FROM instances WHERE sop_instance_uid = $1", UIDS[0]):
+            await archive.store(UIDS[0])  # behind the mover, which goes by UID
+        return await real(study, store)
+
+    monkeypatch.setattr(archive.copies, "complete", complete)
+    move = await archive.moved("online", NEAR)
+    assert move.state == "waiting" and "changed" in move.problem
+    await archive.sql("UPDATE tier_moves SET due_at = now()")
+    await archive.mover.serve(await archive.taken())
+    assert (await archive.last()).state == "done"
+    assert [(await archive.held(uid)).availability for uid in UIDS[:2]] == ["NEARLINE"] * 2
+
+
+async def test_a_study_that_is_deleted_while_it_is_moved_is_no_failure(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await archive.store(*UIDS)
+
+    async def copy(*_: Any) -> Any:
+        held = await archive.held(UIDS[0])
+        await delete(archive)
+        raise NoGoodCopy(held.sop_instance_uid, "it was moved aside")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(archive.carrier, "copy_out", copy)
+        archive.mover.at_once = 1
+        assert (await archive.moved("online", NEAR)).state == "waiting"
+    await archive.sql("UPDATE tier_moves SET due_at = now()")
+    await archive.mover.serve(await archive.taken())
+    assert (await archive.last()).state == "done"
+
+
+async def test_what_is_left_of_a_study_is_as_near_as_it_is(archive: Archive) -> None:
+    """After a deletion; and what comes again is not taken for what was copied."""
+    await archive.store(*UIDS)
+    await archive.moved("", NEAR)
+    held = await archive.held(UIDS[0])
+    await archive.copies.take_offline([held], "NEARLINE", [NEAR], 0)
+    availability = "SELECT availability FROM studies UNION ALL SELECT availability FROM series"
+    assert await archive.sql(availability) == [("NEARLINE",)] * 2
+    [(series,)] = await archive.sql("SELECT series_instance_uid FROM series")
+    deletions = Deletions(archive.database)
+    assert await deletions.delete(Target(STUDY, series, UIDS[0]), EVERYTHING, Actor("who", "test"), undo_s=60)
+    assert await archive.sql(availability) == [("ONLINE",)] * 2
+    assert await archive.sql("SELECT FROM study_copies") == []
+
+
 # -- damage -----------------------------------------------------------------------------------------------------------------------
 async def test_the_last_copy_stays_where_it_is_though_it_cannot_be_read(archive: Archive) -> None:
     """Perhaps only the way to it was bad."""

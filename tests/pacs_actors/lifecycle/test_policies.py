@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,15 +11,19 @@ from typing import Any
 import asyncpg
 import msgspec
 import pytest
+import trio
 
 from config.settings import DatabaseSettings
 from pacs_actors.archive.catalogue import Catalogue
+from pacs_actors.archive.deleting import Target, delete_rows
 from pacs_actors.archive.deletions import Deletions
+from pacs_actors.archive.scope import EVERYTHING, ScopeRule, StudyScope
 from pacs_actors.database import Database
 from pacs_actors.lifecycle.lifecycle_scheduler import LifecycleScheduler
-from pacs_actors.lifecycle.moves import Moves
+from pacs_actors.lifecycle.moves import Moves, Order
 from pacs_actors.lifecycle.policies import Rule, When, problems
 from pacs_actors.lifecycle.policy_book import NameTaken, PolicyBook
+from protocols.messages.audit import Actor
 from tests.pacs_actors.archive.entries import MR, entry
 
 TIERS: dict[str, Any] = {"nas": "nearline", "tape": "archive"}
@@ -100,7 +106,7 @@ async def execute(database: Database, statement: str, *arguments: object) -> lis
 
 async def named(database: Database, rule: Rule) -> list[int]:
     """Numbers of the studies that it names."""
-    preview = await PolicyBook(database).preview(rule, NOW, 10)
+    preview = await PolicyBook(database).preview(rule, NOW, 10, EVERYTHING)
     assert preview.studies == len(preview.some)
     return sorted(int(one.study_instance_uid.rpartition(".")[2]) for one in preview.some)
 
@@ -311,3 +317,81 @@ async def test_a_policy_whose_store_is_gone_says_so_and_moves_nothing(database: 
     [policy] = await book.policies()
     [run] = await book.runs(policy.id)
     assert "no store attic" in run.problem and await orders(database) == []
+
+
+async def test_a_study_that_is_being_looked_at_stays_however_large_it_is(database: Database) -> None:
+    desk = Desk(database, cache_bytes=1)
+    await execute(
+        database, "INSERT INTO study_storage (study_instance_uid, recalled_at, accessed_at) VALUES ('1.2.3.1', now(), now())"
+    )  # fmt: skip
+    await execute(database, "INSERT INTO study_copies VALUES ('1.2.3.1', 'nas', 1, 9)")
+    await desk.scheduler.run_once()
+    assert await orders(database) == []
+    await execute(database, "UPDATE study_storage SET accessed_at = now() - interval '1 hour'")
+    await desk.scheduler.run_once()
+    assert await orders(database) == ["1.2.3.1"]
+
+
+async def test_a_dry_run_counts_all_and_shows_what_its_caller_may_see(database: Database) -> None:
+    scope = StudyScope(rules=(ScopeRule(studies=("1.2.3.2",)),))
+    preview = await PolicyBook(database).preview(Rule(action="copy", to_store="nas"), NOW, 10, scope)
+    assert preview.studies == 3
+    assert [one.study_instance_uid for one in preview.some] == ["1.2.3.2"]
+
+
+async def test_what_cannot_be_moved_keeps_nobody_from_his_turn(database: Database) -> None:
+    rule, moves = Rule(action="copy", to_store="nas"), Moves(database)
+    await moves.order([Order("1.2.3.1", "", "nas", "a policy"), Order("1.2.3.2", "nas", "", "another")])
+    for _ in range(2):
+        move = await moves.take(["nas"], 60)
+        assert move is not None
+        await moves.end(move, "failed", "no good copy")
+    await execute(database, "UPDATE tier_moves SET ended_at = $1", NOW - timedelta(hours=1))
+    assert await named(database, rule) == [2, 3]
+    await execute(database, "UPDATE tier_moves SET ended_at = $1", NOW - timedelta(hours=25))
+    assert await named(database, rule) == [1, 2, 3]
+
+
+async def test_what_came_after_a_study_was_moved_is_moved_too(database: Database) -> None:
+    move = Rule(action="move", from_store="online", to_store="nas", when=When(modalities=("MR",)))
+    await execute(database, "UPDATE series SET availability = 'NEARLINE'")
+    await execute(database, "UPDATE studies SET availability = 'NEARLINE'")
+    await execute(database, "INSERT INTO study_copies VALUES ('1.2.3.2', 'nas', 1, 9)")
+    assert await named(database, move) == []
+    await Catalogue(database).index_batch([entry(2, study=2, sop_class=MR)])
+    assert await named(database, move) == [2]
+
+
+async def test_a_hold_is_there_before_a_deletion_or_is_none(database: Database) -> None:
+    """It waits for a deletion that has begun: nobody is told that a study is kept that goes."""
+    book, deleting, placed = PolicyBook(database), trio.Event(), list[object]()
+    release = threading.Event()
+
+    async def unit(connection: asyncpg.Connection) -> None:
+        async with connection.transaction():
+            by = Actor("who", "test")
+            assert await delete_rows(connection, Target("1.2.3.1"), EVERYTHING, by, 60)
+            trio.from_thread.run_sync(deleting.set, trio_token=token)
+            await asyncio.to_thread(release.wait, 60)
+
+    async def hold() -> None:
+        await deleting.wait()
+        placed.append(await book.hold("1.2.3.1", "a court", "who"))
+
+    async def let_go() -> None:
+        await deleting.wait()
+        while not await execute(
+            database, "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%deletion_epoch%'"
+        ):  # fmt: skip
+            if placed:
+                break
+            await trio.sleep(0.01)
+        release.set()
+
+    token = trio.lowlevel.current_trio_token()
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hold)
+            nursery.start_soon(let_go)
+            await database.run(unit, within_s=60)
+    assert placed == [None]
