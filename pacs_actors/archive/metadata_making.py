@@ -16,7 +16,12 @@ from pacs_actors.archive.objects.keys import ObjectMissing
 from pacs_actors.archive.web_locate import ServedInstance
 from pacs_actors.operations import logs
 from protocols.dataset.deflate import MAX_INFLATED_BYTES, Inflater
-from protocols.dataset.transfer_syntax import is_deflated
+from protocols.dataset.transfer_syntax import (
+    EXPLICIT_VR_BIG_ENDIAN,
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    IMPLICIT_VR_LITTLE_ENDIAN,
+    is_deflated,
+)
 from protocols.dicomweb.json_dataset import DataSetJson, Memory
 from protocols.dicomweb.json_values import quote
 from protocols.errors import CannotUnderstand
@@ -24,13 +29,15 @@ from protocols.errors import CannotUnderstand
 Opening = Callable[[str], ObjectFile]
 """Opens an object by its key. raises: ObjectMissing, OSError"""
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Counts the changes of what is made of an object; part of the names of what is kept."""
 
 HEAD_BYTES: Final = 64 * 1024
 _MOST_DEFLATED_BYTES: Final = 32 * 1024 * 1024
 _LEVEL: Final = 4
 _GZIP: Final = 31
+# What DICOMweb does not give as it is stored.
+_NOT_GIVEN: Final = frozenset({IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN})
 
 
 class MetadataMaker:
@@ -69,9 +76,17 @@ class MetadataMaker:
 
 
 def instance_json(
-    opening: Opening, instance: ServedInstance, base: str, memory: Memory | None = None
+    opening: Opening,
+    instance: ServedInstance,
+    base: str,
+    memory: Memory | None = None,
+    *,
+    as_stored: bool = False,
 ) -> bytes:
-    """The DICOM JSON object of one instance. raises: ObjectMissing, OSError"""
+    """The DICOM JSON object of one instance. raises: ObjectMissing, OSError
+
+    as_stored: without the Available Transfer Syntax UID (0008,3002), by which a viewer tells video from images
+    """
     file = opening(instance.key)
     try:
         made = _converted(file, instance, memory or Memory())
@@ -81,7 +96,9 @@ def instance_json(
         f"{base}/studies/{instance.study_instance_uid}/series/{instance.series_instance_uid}"
         f"/instances/{instance.sop_instance_uid}/bulkdata"
     )
-    return made.json(quote(path)[1:-1].encode())
+    stored = instance.transfer_syntax_uid
+    available = EXPLICIT_VR_LITTLE_ENDIAN if stored in _NOT_GIVEN else stored
+    return made.json(quote(path)[1:-1].encode(), "" if as_stored else available)
 
 
 def _converted(file: ObjectFile, instance: ServedInstance, memory: Memory) -> DataSetJson:

@@ -9,6 +9,7 @@ what came before is told.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import Final
 
 from msgspec import Struct
@@ -41,6 +42,7 @@ from protocols.dicomweb.json_attributes import (
     known_vr,
     sequence,
 )
+from protocols.dicomweb.json_values import quote
 from protocols.errors import CannotUnderstand
 
 MAX_ELEMENTS: Final = 400_000
@@ -52,6 +54,7 @@ _MOST_RUNS: Final = 256
 _LONGEST_RUN_BYTES: Final = 8192
 _CHARACTER_SET: Final = 0x00080005
 _PIXEL_REPRESENTATION: Final = 0x00280103
+_AVAILABLE: Final = 0x00083002
 _UTF8: Final = b'"00080005":{"vr":"CS","Value":["ISO_IR 192"]}'
 _THE_END: Final = 1 << 62
 _SHORT: Final = frozenset(vr.encode() for vr in SHORT_VRS)
@@ -209,9 +212,21 @@ class DataSetJson:
             context.known.learn(first, _Run(data[begins:at], tags[before:], fragments[before:]))
         return at
 
-    def json(self, bulk_base: bytes) -> bytes:
-        """The object so far. bulk_base: what the URIs of its bulk data begin with, as JSON text without quotes"""
-        return _object(self._tags, self._fragments).replace(BULK, bulk_base)
+    def json(self, bulk_base: bytes, available: str = "") -> bytes:
+        """The object so far.
+
+        bulk_base: what the URIs of its bulk data begin with, as JSON text without quotes
+        available: a Transfer Syntax UID that the object can be had in; it replaces what the object says of that
+        """
+        tags, fragments = self._tags, self._fragments
+        if available:
+            said = b'"%08X":{"vr":"UI","Value":[%b]}' % (_AVAILABLE, quote(available).encode())
+            if _AVAILABLE in tags:
+                kept = [pair for pair in zip(tags, fragments, strict=True) if pair[0] != _AVAILABLE]
+                tags, fragments = [tag for tag, _ in kept], [fragment for _, fragment in kept]
+            at = bisect_right(tags, _AVAILABLE)  # in its place, so that nothing has to be sorted
+            tags, fragments = [*tags[:at], _AVAILABLE, *tags[at:]], [*fragments[:at], said, *fragments[at:]]
+        return _object(tags, fragments).replace(BULK, bulk_base)
 
     def _element(self, data: bytes, at: int, stop: int, context: _Context) -> tuple[int, bytes, int]:
         """(tag, its JSON or nothing, offset behind it) of an element. A delimiter is returned as it is.

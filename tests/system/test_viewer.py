@@ -210,6 +210,42 @@ def test_documents_reports_and_waveforms_are_shown(node: Server, viewer: Callabl
     until(seen, lambda: share(seen, lambda red, green, blue: red > 150) > 0.01, "no curves")
 
 
+_FILM = """async () => {
+    const type = 'video/mp4;codecs=avc1.42E01E';
+    if (!globalThis.MediaRecorder || !MediaRecorder.isTypeSupported(type)) return null;
+    const canvas = document.createElement('canvas');
+    canvas.width = canvas.height = 128;
+    const drawing = canvas.getContext('2d'), recorder = new MediaRecorder(canvas.captureStream(15), {mimeType: type});
+    const parts = [], ended = new Promise(resolve => recorder.onstop = resolve);
+    recorder.ondataavailable = event => parts.push(event.data);
+    recorder.start();
+    for (let frame = 0; frame < 20; frame++) {
+        drawing.fillStyle = frame % 2 ? 'rgb(220, 30, 30)' : 'rgb(225, 30, 30)';
+        drawing.fillRect(0, 0, 128, 128);
+        await new Promise(resolve => setTimeout(resolve, 66));
+    }
+    recorder.stop();
+    await ended;
+    return Array.from(new Uint8Array(await new Blob(parts).arrayBuffer()));
+}"""
+
+
+def test_a_film_is_played(node: Server, session: BrowserContext, viewer: Callable[[str], Visit]) -> None:
+    maker = session.new_page()
+    stream = maker.evaluate(_FILM)
+    maker.close()
+    if stream is None:
+        pytest.skip("this Chromium makes no H.264")
+    film = viewer_data.film(bytes(stream))
+    assert peers.send(node, film) == [0]
+    seen = viewer(film.study)
+    until(
+        seen,
+        lambda: share(seen, lambda red, green, blue: (red > 180) & (green < 80) & (blue < 80)) > 0.1,
+        "no red film",
+    )
+
+
 def test_a_study_that_says_next_to_nothing_of_itself_is_shown(
     node: Server, viewer: Callable[[str], Visit]
 ) -> None:

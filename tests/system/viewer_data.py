@@ -114,6 +114,21 @@ def cine(frames: int = 8, **attributes: Any) -> Instance:
     return with_pixels(loop, coded)
 
 
+VIDEO_STORAGE = "1.2.840.10008.5.1.4.1.1.77.1.1.1"
+MPEG_4 = "1.2.840.10008.1.2.4.102"
+
+
+def film(stream: bytes) -> Instance:
+    """A video of 128 × 128; stream: MPEG-4 AVC in an MP4 container."""
+    made = make(VIDEO_STORAGE, MPEG_4, **{
+        "Modality": "ES", "PatientName": "Quarter^Film", "StudyDate": "20240102", "StudyTime": "101500",
+        "SeriesNumber": 1, "InstanceNumber": 1, "SeriesDescription": "Film", "NumberOfFrames": 20, "FrameTime": "66",
+        "Rows": 128, "Columns": 128, "BitsAllocated": 8, "BitsStored": 8, "HighBit": 7, "PixelRepresentation": 0,
+        "SamplesPerPixel": 3, "PlanarConfiguration": 0, "PhotometricInterpretation": "YBR_PARTIAL_420",
+    })  # fmt: skip
+    return with_pixels(made, [stream])
+
+
 PDF_STORAGE = "1.2.840.10008.5.1.4.1.1.104.1"
 RT_STRUCTURES = "1.2.840.10008.5.1.4.1.1.481.3"
 SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"

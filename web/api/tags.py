@@ -55,5 +55,5 @@ async def _tags(context: WebContext, objects: WebObjects, request: Request) -> A
 
 def _read(opening: Opening, instance: ServedInstance, wanted: str) -> tuple[list[TagRow], int]:
     """On a native thread. raises: ObjectMissing, OSError"""
-    data_set: dict[str, Any] = msgspec.json.decode(instance_json(opening, instance, ""))
+    data_set: dict[str, Any] = msgspec.json.decode(instance_json(opening, instance, "", as_stored=True))
     return tag_rows(data_set, wanted)

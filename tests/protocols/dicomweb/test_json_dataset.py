@@ -384,3 +384,22 @@ def test_any_damage_gives_an_object(data: st.DataObject) -> None:
 @given(st.binary(max_size=300), st.sampled_from(SYNTAXES))
 def test_any_bytes_give_an_object(raw: bytes, syntax: str) -> None:
     assert isinstance(converted(raw, syntax), dict)
+
+
+@pytest.mark.parametrize("own", [None, "1.2.3"])
+@pytest.mark.parametrize("first", ["00080018", "00081030"])
+def test_the_syntax_that_it_is_available_in_is_told_once_and_in_its_place(
+    own: str | None, first: str
+) -> None:
+    dataset = Dataset()
+    dataset.add_new(int(first, 16), "UI" if first == "00080018" else "LO", "1.2")
+    dataset.PatientID = "X"
+    if own is not None:
+        dataset.add_new(0x00083002, "UI", own)
+    data = encoded(dataset)
+    made = DataSetJson(EXPLICIT_VR_LITTLE_ENDIAN, len(data), Memory())
+    made.feed(data)
+    told = json.loads(made.json(BASE, "1.2.840.10008.1.2.4.102"))
+    assert list(told) == sorted([first, "00083002", "00100020"])
+    assert told["00083002"] == {"vr": "UI", "Value": ["1.2.840.10008.1.2.4.102"]}
+    assert ("00083002" in json.loads(made.json(BASE))) == (own is not None)
