@@ -38,6 +38,8 @@ class Ellipsoid:
 
 HEAD_SIDE: Final = 256
 HEAD_FIELD_MM: Final = 230.0
+SLICE_MM: Final = 5.0
+_LOWEST_MM: Final = -58.0
 _HEAD: Final = (
     Ellipsoid("scalp", (0, 0, 0), (77, 97, 88)),
     Ellipsoid("bone", (0, 0, 0), (72, 92, 83)),
@@ -82,7 +84,7 @@ def head_ct(seed: int, slices: int = 24) -> Iterator[Picture]:
         yield Picture(
             stored,
             {
-                "StudyDescription": "CT HEAD", "SeriesDescription": "HEAD 6.0 H30s", "BodyPartExamined": "HEAD",
+                "StudyDescription": "CT HEAD", "SeriesDescription": "HEAD 5.0 H30s", "BodyPartExamined": "HEAD",
                 "ProtocolName": "Head", "RescaleIntercept": "-1024", "RescaleType": "HU", "WindowCenter": "40",
                 "WindowWidth": "90", **_plane(position),
             },
@@ -220,7 +222,7 @@ def _head(
     angle = np.radians(tilt)
     x = steps[None, :] * np.cos(angle) + steps[:, None] * np.sin(angle)
     y = steps[:, None] * np.cos(angle) - steps[None, :] * np.sin(angle)
-    for z in np.linspace(-58, 80, slices):
+    for z in _LOWEST_MM + SLICE_MM * np.arange(slices):
         values = np.full((HEAD_SIDE, HEAD_SIDE), float(tissues["air"]))
         for one in (*_HEAD, lesion):
             if abs(z - one.centre[2]) > 1.5 * one.half_axes[2]:  # the deepest fold reaches less far
@@ -247,8 +249,8 @@ def _inside(one: Ellipsoid, x: Real, y: Real, z: float) -> NDArray[np.bool_]:
 def _plane(z: float) -> dict[str, Any]:
     corner = f"{-HEAD_FIELD_MM / 2:.1f}"
     return {
-        "ImagePositionPatient": [corner, corner, f"{z:.1f}"], "SliceLocation": f"{z:.1f}", "SliceThickness": "6",
-        "SpacingBetweenSlices": "6", "PixelSpacing": [f"{HEAD_FIELD_MM / HEAD_SIDE:.6f}"] * 2,
+        "ImagePositionPatient": [corner, corner, f"{z:.1f}"], "SliceLocation": f"{z:.1f}", "SliceThickness": f"{SLICE_MM:g}",
+        "SpacingBetweenSlices": f"{SLICE_MM:g}", "PixelSpacing": [f"{HEAD_FIELD_MM / HEAD_SIDE:.6f}"] * 2,
     }  # fmt: skip
 
 
