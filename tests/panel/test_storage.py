@@ -148,8 +148,8 @@ def test_a_nearline_study_is_marked_in_the_list_and_comes_back_by_a_click(
     expect(rows(page).first).to_contain_text("Nearline")
     page.goto(f"{root}/?availability=NEARLINE&columns=patient_name,availability&q=STORED-2")
     expect(rows(page)).to_have_count(1)
-    rows(page).get_by_role("link", name="Stored2, Test", exact=True).click()
-    page.get_by_role("tab", name="Storage").click()
+    expect(rows(page).get_by_role("link", name="Stored2, Test", exact=True)).to_be_visible()
+    page.goto(f"{root}/study/{UID.format(2)}?tab=storage")  # its pictures alone would bring it back
     expect(page.get_by_role("region", name="Copies")).to_contain_text(NEAR)
     assert barriers(page) == []
     page.get_by_role("status").get_by_role("button", name="Recall now").click()
@@ -276,7 +276,7 @@ def test_a_doubted_clock_is_confirmed_and_every_page_fits_a_tablet(
     expect(page.get_by_role("img", name="Size by modality").locator("canvas")).to_be_visible()
     for path in ("", "/policies", "/moves", "/integrity", "/backups"):
         page.goto(f"{root}/storage{path}")
-        expect(page.locator("main").get_by_role("table").first).to_be_visible()
+        expect(page.locator("main .card, main .lead").first).to_be_visible()
         assert path or barriers(page) == []
         assert (path, page.evaluate("document.documentElement.scrollWidth")) == (path, 820)
     page.get_by_role("link", name="Overview").click()
