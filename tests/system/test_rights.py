@@ -316,6 +316,19 @@ def test_the_audit_of_a_study_is_a_right_of_its_own(archive: Archive) -> None:
     assert Action.STUDY_AUDIT.value in roles["administrator"], "as it had it before there was a right for it"
 
 
+def test_who_may_say_where_studies_are_kept_moves_only_those_that_they_see(archive: Archive) -> None:
+    server, mine, foreign = archive.server, archive.mine.study, archive.theirs[0].study
+    role = {
+        "name": "keeper", "actions": [Action.STORAGE_WRITE.value], "scope": {"rules": [{"studies": [mine]}]},
+    }  # fmt: skip
+    made(server, "/api/v1/roles", role)
+    made(server, "/api/v1/users", {"username": "keeper", "password": PASSWORD, "roles": ["keeper"]})
+    with client(server, server.login("keeper", PASSWORD)) as asker:
+        asked = [{"study_instance_uid": uid, "to_store": "online"} for uid in (mine, foreign, "1.2.999")]
+        told = [asker.post("/api/v1/storage/moves", json=one) for one in asked]
+        assert [one.status_code for one in told] == [202, 404, 404] and told[1].content == told[2].content
+
+
 def events_of(archive: Archive, study: str) -> str:
     return archive.server.get(f"/api/v1/audit?uid={study}")[1].decode()
 
