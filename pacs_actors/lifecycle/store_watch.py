@@ -6,6 +6,7 @@ Receives and sends nothing; one in each node. Asked is for a copy that is never 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Final
 
 import trio
@@ -19,6 +20,12 @@ from protocols.errors import PacsError
 EVERY_S: Final = 15.0
 _WITHIN_S: Final = 15.0
 _NOTHING: Final = "watch/nothing"
+
+
+async def ask(store: TierStore) -> None:
+    """Have it answer something. raises: StoreError; OSError"""
+    with suppress(CopyMissing):
+        await store.size(_NOTHING)
 
 
 class StoreWatch:
@@ -56,9 +63,7 @@ class StoreWatch:
         began, why = self._clock(), f"no answer in {self._within_s:g} s"
         with trio.move_on_after(self._within_s):
             try:
-                await self._stores[name].size(_NOTHING)
-                why = ""
-            except CopyMissing:
+                await ask(self._stores[name])
                 why = ""
             except (PacsError, OSError) as failure:
                 why = str(failure)

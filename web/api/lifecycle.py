@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 import trio
 from msgspec import Meta, Struct
 
+from pacs_actors.lifecycle import store_watch
 from pacs_actors.lifecycle.copies import Form
 from pacs_actors.lifecycle.desk import LifecycleDesk
 from pacs_actors.lifecycle.moves import ONLINE, OPEN, RECALL_PRIORITY, Move, Order
@@ -136,7 +137,11 @@ class _Desk:
             problem = "it does not answer in time"
             with trio.move_on_after(_ASK_WITHIN_S):
                 try:
-                    free, problem = await desk.stores[name].free_bytes(), ""
+                    free = await desk.stores[name].free_bytes()
+                    await store_watch.ask(
+                        desk.stores[name]
+                    )  # not every store asks anybody how much room there is
+                    problem = ""
                 except PacsError as failure:
                     problem = str(failure)
             states[name] = StoreState(name, desk.tiers[name], self._stores[name].kind, free, problem)

@@ -23,6 +23,7 @@ function worker(slot: number): WorkerStatus {
     free_bytes: 1_840_000_000_000,
     loop_lag_ms: 0.8,
     counters: {},
+    paths: [],
     associations:
       slot === 0
         ? [

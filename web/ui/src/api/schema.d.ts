@@ -42,6 +42,9 @@ export interface components {
             moves: {
                 [key: string]: number;
             };
+            nodes: components["schemas"]["ArchiveNode"][];
+            replication: components["schemas"]["Lag"][];
+            paths: components["schemas"]["PathFigures"][];
             now: string;
             clock_doubted_since: string | null;
         };
@@ -85,6 +88,29 @@ export interface components {
             studies: number;
             instances: number;
             size_bytes: number;
+        };
+        /** ArchiveNode */
+        ArchiveNode: {
+            node: number;
+            since: string;
+            seen_at: string;
+            alive: boolean;
+        };
+        /** Lag */
+        Lag: {
+            slot: number;
+            store: string;
+            waiting: number;
+            oldest: string | null;
+            problem: string;
+            looked_at: string;
+        };
+        /** PathFigures */
+        PathFigures: {
+            name: string;
+            count: number;
+            p50_ms: number;
+            p99_ms: number;
         };
         /** Policy */
         Policy: {
@@ -590,6 +616,8 @@ export interface components {
             recovery: string;
             associations: components["schemas"]["AssociationStatus"][];
             mailboxes: components["schemas"]["MailboxStatus"][];
+            /** @default [] */
+            paths: components["schemas"]["PathTimes"][];
         };
         /** ActorStatus */
         ActorStatus: {
@@ -624,6 +652,14 @@ export interface components {
             refused: number;
             crashed: number;
             longest_wait_ms: number;
+        };
+        /** PathTimes */
+        PathTimes: {
+            name: string;
+            counts: [
+                number,
+                number
+            ][];
         };
         /** StudySummary */
         StudySummary: {
