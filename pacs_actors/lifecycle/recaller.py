@@ -72,6 +72,7 @@ class Recaller:
         self._under_way: dict[str, trio.Event] = {}
         self._ordered: dict[str, float] = {}
         self._used: set[str] = set()
+        self._behind: dict[int, float] = {}  # node -> until when nobody waits for its copies
         self.brought = self.fetched = self.failed = 0
         self.took = StepTimes()
 
@@ -166,6 +167,7 @@ class Recaller:
 
     async def _bring(self, instance: LocatedInstance) -> str:
         uid = instance.sop_instance_uid
+        waited_for: int | None = None
         with trio.move_on_after(self._wait_s):
             while (under_way := self._under_way.get(uid)) is not None:
                 await under_way.wait()
@@ -178,14 +180,19 @@ class Recaller:
                     except OnAnotherNode as away:
                         if not await self._may_come(away.node):
                             raise
+                        waited_for = away.node
                     await trio.sleep(_LOOK_AGAIN_S)
             finally:
                 del self._under_way[uid]
                 done.set()
+        if waited_for is not None:  # nor for each of the other thousand images
+            self._behind[waited_for] = time.monotonic() + self._wait_s
         raise Unavailable("the object could not be brought back in time")
 
     async def _may_come(self, node: int) -> bool:
         """Whether a node is about to put copies of its objects where we can have them. raises: Unavailable"""
+        if self._behind.get(node, 0.0) > time.monotonic():
+            return False
         return self._replicates and self._nodes is not None and await self._nodes.is_alive(node)
 
     async def is_safe(self, sop_instance_uid: str) -> bool:
