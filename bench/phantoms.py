@@ -76,16 +76,16 @@ _T2: Final = {
 
 
 def head_ct(seed: int, slices: int = 24) -> Iterator[Picture]:
-    """Axial slices from the base up, signed 16 bit, values in HU + 1024."""
+    """Axial slices from the base up, signed 12 bit, values in HU."""
     generator = np.random.default_rng(seed)
     for position, head in _head(generator, _CT, slices):
         values = head + _blurred(generator.normal(0, 9, head.shape))
-        stored = np.clip(values + 1024, 0, 4095).astype(np.int16)
+        stored = np.clip(values, -1024, 2047).astype(np.int16)
         yield Picture(
             stored,
             {
                 "StudyDescription": "CT HEAD", "SeriesDescription": "HEAD 5.0 H30s", "BodyPartExamined": "HEAD",
-                "ProtocolName": "Head", "RescaleIntercept": "-1024", "RescaleType": "HU", "WindowCenter": "40",
+                "ProtocolName": "Head", "RescaleType": "HU", "WindowCenter": "40",
                 "WindowWidth": "90", **_plane(position),
             },
         )  # fmt: skip

@@ -24,6 +24,10 @@ def test_a_folder_of_studies_is_valid_part_10_with_everybodys_name(files: list[P
     assert {image.Modality for image in images} == {"CT", "MR", "CR", "US"}
     assert all(image.file_meta.MediaStorageSOPInstanceUID == image.SOPInstanceUID for image in images)
     assert all(image.pixel_array.size for image in images)
+    for image in images:  # a value beyond the bits stored is another one to who reads it
+        signed = image.PixelRepresentation
+        lowest, highest = (-1 << image.BitsStored - 1 if signed else 0), 1 << image.BitsStored - signed
+        assert lowest <= image.pixel_array.min() and image.pixel_array.max() < highest
     assert sum(path.stat().st_size for path in files) < 50e6
 
 
