@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -248,7 +249,7 @@ def test_every_command_describes_itself() -> None:
     listed = program("--help").stdout
     for register in registrations():
         name = register.__module__.rpartition(".")[2]
-        assert f"\n    {name} " in listed
+        assert re.search(rf"^    {name}\s", listed, re.MULTILINE), name
 
 
 def test_a_reader_that_has_enough_gets_no_traceback() -> None:

@@ -111,6 +111,7 @@ def ask(
     case.validate_response(answer, checks=CHECKS)
 
 
+@pytest.mark.timeout(400)  # a request after the other, of every operation
 def test_every_operation_answers_as_it_is_described(clinic_alone: Server, known: dict[str, str]) -> None:
     seen = ask_all(clinic_alone, known, examples=4)
     served = {operation for operation, status in seen if status < 300}

@@ -20,7 +20,7 @@ from protocols.ul.sop_classes import ALL_TRANSFER_SYNTAXES
 from tests.system import peers
 from tests.system.conftest import PRIVATE_CLASS
 from tests.system.peers import Instance
-from tests.system.server import Server
+from tests.system.server import Server, running
 
 MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
@@ -41,6 +41,14 @@ def files() -> dict[str, Instance]:
 
 def is_uid(text: str) -> bool:
     return set(text) <= set("0123456789.")
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One for these tests alone: others send the same files, and the first of a SOP Instance UID is the one that is kept."""
+    options = (f"--dicom.private-storage-classes={PRIVATE_CLASS}",)
+    with running(Server(tmp_path_factory.mktemp("storage") / "data", options=options)) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
