@@ -16,7 +16,7 @@
     ├── recaller
     ├── tier movers        if there are tier stores
     ├── replicator         if some get every object
-    ├── node keeper, lifecycle scheduler, prefetcher: in the first worker
+    ├── node keeper, lifecycle scheduler, store watch, prefetcher: in the first worker
     ├── scrubber
     └── reconciler
 
