@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from types import TracebackType
@@ -28,10 +29,10 @@ R = TypeVar("R")
 class _Call(Generic[W, R]):
     """``claim``: whoever gets it first decides: the thread takes the work, or the asker withdraws it."""
 
-    __slots__ = ("claim", "result", "task", "work")
+    __slots__ = ("claim", "done", "result", "work")
 
-    def __init__(self, work: W, task: trio.lowlevel.Task) -> None:
-        self.work, self.task = work, task
+    def __init__(self, work: W, done: Callable[[outcome.Outcome[R]], object]) -> None:
+        self.work, self.done = work, done
         self.claim = Lock()
         self.result: outcome.Outcome[R] | None = None
 
@@ -82,9 +83,7 @@ class GroupThread(Generic[W, R]):
 
         raises: what the outcome holds; Misuse if the thread does not run
         """
-        if not self._open:
-            raise Misuse(f"{self.name} is not open")
-        call: _Call[W, R] = _Call(work, trio.lowlevel.current_task())
+        call = self._put(work, partial(trio.lowlevel.reschedule, trio.lowlevel.current_task()))
 
         def withdraw(_: object) -> trio.lowlevel.Abort:
             if call.claim.acquire(blocking=False):
@@ -92,10 +91,24 @@ class GroupThread(Generic[W, R]):
                 return trio.lowlevel.Abort.SUCCEEDED
             return trio.lowlevel.Abort.FAILED
 
-        self._outstanding += 1
-        self._waiting.put(call)
         result: R = await trio.lowlevel.wait_task_rescheduled(withdraw)
         return result
+
+    def start(self, work: W, done: Callable[[outcome.Outcome[R]], object]) -> None:
+        """Have the work done without a task that waits for it, which spares its switches; it cannot be withdrawn.
+
+        done:    gets the outcome, on Trio's thread, and must not raise
+        raises:  Misuse if the thread does not run
+        """
+        self._put(work, done)
+
+    def _put(self, work: W, done: Callable[[outcome.Outcome[R]], object]) -> _Call[W, R]:
+        if not self._open:
+            raise Misuse(f"{self.name} is not open")
+        call: _Call[W, R] = _Call(work, done)
+        self._outstanding += 1
+        self._waiting.put(call)
+        return call
 
     def _work(self) -> None:
         """The thread's life: take what waits, serve it, wake the loop."""
@@ -146,7 +159,7 @@ class GroupThread(Generic[W, R]):
             call = self._done.popleft()
             self._outstanding -= 1
             if call.result is not None:
-                trio.lowlevel.reschedule(call.task, call.result)
+                call.done(call.result)
 
     def _end(self) -> None:
         self._deliver()

@@ -41,7 +41,7 @@ class PoolStatistics(Struct, frozen=True):
 class _Call(Generic[T]):
     """One call on its way to a thread and back."""
 
-    __slots__ = ("abandon", "abandoned", "claim", "result", "task", "work")
+    __slots__ = ("abandon", "abandoned", "claim", "done", "result", "task", "work")
 
     def __init__(
         self,
@@ -50,6 +50,7 @@ class _Call(Generic[T]):
         abandon: Callable[[T], object] | None,
     ) -> None:
         self.work, self.task, self.abandon = work, task, abandon
+        self.done: Callable[[outcome.Outcome[T]], object] | None = None
         self.claim = (
             Lock()
         )  # whoever gets it first decides: the thread starts the call, or the asker withdraws it
@@ -135,6 +136,24 @@ class NativePool:
         result: T = await trio.lowlevel.wait_task_rescheduled(withdraw)
         return result
 
+    def start(
+        self,
+        function: Callable[[*Arguments], T],
+        *arguments: *Arguments,
+        done: Callable[[outcome.Outcome[T]], object],
+    ) -> None:
+        """Run ``function(*arguments)`` on a native thread without a task that waits; it cannot be withdrawn.
+
+        done:    gets the outcome, on Trio's thread, and must not raise
+        raises:  Misuse if the pool is not open
+        """
+        if not self._open:
+            raise Misuse(f"{self.name} is not open")
+        call: _Call[T] = _Call(lambda: function(*arguments), None, None)
+        call.done = done
+        self._outstanding += 1
+        self._calls.put(call)
+
     def submit(self, function: Callable[[*Arguments], object], *arguments: *Arguments) -> None:
         """Run ``function(*arguments)`` on a native thread with nobody waiting; a failure is logged.
 
@@ -185,7 +204,9 @@ class NativePool:
         while self._done:
             call = self._done.popleft()
             self._outstanding -= 1
-            if call.task is not None and call.result is not None and not call.abandoned:
+            if call.done is not None and call.result is not None:
+                call.done(call.result)
+            elif call.task is not None and call.result is not None and not call.abandoned:
                 trio.lowlevel.reschedule(call.task, call.result)
             else:
                 self._clean_up(call)

@@ -90,9 +90,7 @@ from web.live import LiveFanOut
 from web.server import Server, Shutdown
 from web.topics import topics
 
-_WRITERS_PER_THREAD = (
-    2  # while one writer's object is on its way to the disk, the thread has another to prepare
-)
+_WRITERS = 4  # one has many objects under way; the others go on while it is started again after a crash
 _SEND_BUFFERS = 16
 _SPARE_INDEX_PLACES = 2 * MOST_WAITING  # a recovery reader that crashed leaves what it has handed on
 _RETRY_S = 0.1
@@ -208,7 +206,7 @@ class WorkerTree:
                 f"ingest writer {n}",
                 IngestWriter(store, progress, self.ingest, self.index, backlog=backlog, custom=custom).run,
             )
-            for n in range(settings.storage.writer_threads * _WRITERS_PER_THREAD)
+            for n in range(_WRITERS)
         ]
         responders = [
             Child(f"query responder {n}", QueryResponder(settings, catalogue, progress, self.queries).run)

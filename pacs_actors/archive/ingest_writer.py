@@ -1,25 +1,30 @@
 """Ingest writer: makes received objects durable, then hands them to the indexer.
 
-Receives StoreObject; sends IndexInstance. Several writers serve one mailbox. The answer to StoreObject means: the object and
-its directory entry survive a power cut, and a query asked from now on will see it.
+Receives StoreObject; sends IndexInstance. Several writers serve one mailbox, each with many objects under way: the store's
+threads make durable together what waits, and what ends is handed on and answered at once, without a task for each that would
+have to be woken. The answer to StoreObject means: the object and its directory entry survive a power cut, and a query asked from
+now on will see it.
 """
 
 from __future__ import annotations
 
 from functools import partial
+from typing import Final
 
+import outcome
 import trio
 
-from pacs_actors.archive.objects.interface import ObjectStore
+from pacs_actors.archive.objects.interface import Committed, ObjectStore
 from pacs_actors.archive.progress import IndexProgress
 from pacs_actors.mail import Ready
-from pacs_actors.mail.mailbox import Mailbox
+from pacs_actors.mail.mailbox import Answer, Mailbox
 from protocols.dataset.record import IndexEntry, ScannedInstance
 from protocols.dataset.scan import scan
 from protocols.errors import DataSetMismatch, OutOfResources
 from protocols.messages.archive import IndexInstance, IndexMessage, IngestMessage, Stored, StoreObject
 
-PATIENT_ID = 0x00100020
+PATIENT_ID: Final = 0x00100020
+MOST_UNDER_WAY: Final = 64
 
 
 class IngestWriter:
@@ -40,18 +45,38 @@ class IngestWriter:
 
     async def run(self, *, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
         task_status.started()
-        await self.mailbox.serve(self.handle)
+        await self.mailbox.serve_many(self.begin, MOST_UNDER_WAY)
 
-    async def handle(self, order: StoreObject) -> Stored:
+    def begin(self, order: StoreObject, answer: Answer) -> None:
         if self.progress.backlog >= self.backlog:
             raise OutOfResources("the index is too far behind")
-        with self.progress.writing():
+        floor = self.progress.begin_writing()
+        try:
             check = partial(check_instance, order, self.custom)
-            stored, scanned = await self.store.commit(order.staged, check)
-            self.progress.stored(stored.key, stored.size_bytes)
-            self.progress.page.count_answered()
-            # Without waiting: a cancelled caller must still hand on what is durable. The mailbox is larger than the backlog.
-            self.index.tell_nowait(IndexInstance(IndexEntry(scanned, stored), order.address))
+            self.store.start_commit(order.staged, check, partial(self._end, order, answer, floor))
+        except BaseException:
+            self.progress.end_writing(floor)
+            raise
+
+    def _end(
+        self,
+        order: StoreObject,
+        answer: Answer,
+        floor: int,
+        committed: outcome.Outcome[Committed[ScannedInstance]],
+    ) -> None:
+        """Whatever goes wrong here is the outcome, too: who calls us is the store."""
+        try:
+            answer(outcome.capture(self._hand_on, order, committed))
+        finally:
+            self.progress.end_writing(floor)
+
+    def _hand_on(self, order: StoreObject, committed: outcome.Outcome[Committed[ScannedInstance]]) -> Stored:
+        stored, scanned = committed.unwrap()
+        self.progress.stored(stored.key, stored.size_bytes)
+        self.progress.page.count_answered()
+        # Without waiting: what is durable must be handed on. The mailbox is larger than the backlog.
+        self.index.tell_nowait(IndexInstance(IndexEntry(scanned, stored), order.address))
         return Stored(
             scanned.sop_instance_uid,
             scanned.study_instance_uid,

@@ -40,14 +40,22 @@ class IndexProgress:
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Around making one object durable and handing it to the indexer: the mark stays below its folder."""
-        floor = self.current_batch()
-        self._writing[floor] += 1
+        floor = self.begin_writing()
         try:
             yield
         finally:
-            self._writing[floor] -= 1
-            if not self._writing[floor]:
-                del self._writing[floor]
+            self.end_writing(floor)
+
+    def begin_writing(self) -> int:
+        """As ``writing``, for those who do not wait in between; what it gives is ``end_writing``'s."""
+        floor = self.current_batch()
+        self._writing[floor] += 1
+        return floor
+
+    def end_writing(self, floor: int) -> None:
+        self._writing[floor] -= 1
+        if not self._writing[floor]:
+            del self._writing[floor]
 
     def stored(self, key: str, size_bytes: int) -> None:
         self._waiting[batch_of(key)] += 1

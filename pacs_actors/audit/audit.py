@@ -66,7 +66,7 @@ class Audit:
         with trio.move_on_after(_WRITTEN_WITHIN_S):
             envelope = await self.mailbox.tell(_dated(event))
             await envelope.answered.wait()
-            envelope.answer.unwrap()
+            envelope.unwrap()
             return
         raise Unavailable(f"the audit was not written within {_WRITTEN_WITHIN_S:g} s")
 

@@ -7,7 +7,9 @@ full mailboxes cannot deadlock.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Generic, TypeVar, cast
+from contextlib import suppress
+from functools import partial
+from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 import outcome
 import trio
@@ -20,9 +22,12 @@ from protocols.messages.status import MailboxStatus
 M = TypeVar("M", bound=Message)
 R = TypeVar("R")
 
+Answer: TypeAlias = Callable[[outcome.Outcome[Any]], None]
+"""Takes the outcome of the work on a message, once, on Trio's thread."""
+
 
 class Envelope(Generic[M]):
-    """A message on its way, and the place where its answer will be."""
+    """A message on its way, and the place where its answer will be; None: the actor crashed on it."""
 
     __slots__ = ("abandoned", "answer", "answered", "message", "told_at")
 
@@ -30,7 +35,40 @@ class Envelope(Generic[M]):
         self.message, self.told_at = message, told_at
         self.answered = trio.Event()
         self.abandoned = False
-        self.answer: outcome.Outcome[Any] = outcome.Error(Unavailable("the actor crashed on this message"))
+        self.answer: outcome.Outcome[Any] | None = None
+
+    def unwrap(self) -> Any:
+        """The answer, once there is one. raises: what the actor refused with; Unavailable if it crashed"""
+        if self.answer is None:
+            raise Unavailable("the actor crashed on this message")
+        return self.answer.unwrap()
+
+
+class _Life:
+    """Of an actor that ``serve_many`` serves: from its start to its crash.
+
+    under_way:  messages that it has begun and that are not answered
+    """
+
+    __slots__ = ("answered", "crash", "scope", "under_way")
+
+    def __init__(self) -> None:
+        self.under_way = 0
+        self.answered = trio.Event()
+        self.crash: BaseException | None = None
+        self.scope = trio.CancelScope()
+
+    async def until_answered(self) -> None:
+        """Until one more is answered."""
+        self.answered = trio.Event()
+        await self.answered.wait()
+
+    def end(self, crash: BaseException) -> None:
+        if self.crash is None:
+            self.crash = crash
+            self.scope.cancel()
+        else:  # the actor is being started again: this was left of its last life
+            logs.error("work_crashed", exception=crash)
 
 
 class Mailbox(Generic[M]):
@@ -89,9 +127,13 @@ class Mailbox(Generic[M]):
         envelope: Envelope[Any] | None = None
         try:
             with trio.move_on_after(within_s):
-                envelope = await self.tell(question)
+                try:
+                    # ``tell`` lets other tasks run in any case; here it is waited right after.
+                    envelope = self.tell_nowait(question)
+                except Unavailable:
+                    envelope = await self.tell(question)
                 await envelope.answered.wait()
-                return cast("R", envelope.answer.unwrap())
+                return cast("R", envelope.unwrap())
         finally:
             if envelope is not None:
                 envelope.abandoned = True
@@ -118,14 +160,69 @@ class Mailbox(Generic[M]):
                 crashed = False
             except PacsError as refusal:
                 envelope.answer = outcome.Error(refusal)
-                self._refused += 1
+                self._count_refusal(envelope, refusal)
                 crashed = False
-                logs.debug(
-                    "refused", mailbox=self.name, message=type(envelope.message).__name__, why=str(refusal)
-                )
             finally:
                 self._crashed += crashed
                 envelope.answered.set()
+
+    async def serve_many(self, begin: Callable[[M, Answer], None], most: int) -> None:
+        """As ``serve``, for actors that have up to ``most`` messages under way. Returns once all of them are answered, too.
+
+        begin:  starts the work on a message and does not wait; whoever ends the work calls the ``Answer``, once
+
+        An outcome that is a PacsError answers the asker; any other exception, of ``begin`` or as an outcome, answers Unavailable
+        and crashes the actor. What else is under way then goes on and is answered all the same.
+        """
+        life = _Life()
+        with life.scope:
+            with suppress(trio.EndOfChannel):
+                while life.crash is None:
+                    if life.under_way < most:
+                        self._begin(await self._next(), begin, life)
+                    else:
+                        await life.until_answered()
+            while life.under_way and life.crash is None:
+                await life.until_answered()
+        if life.crash is not None:
+            raise life.crash
+
+    async def _next(self) -> Envelope[M]:
+        try:
+            # The channel's ``receive`` always lets other tasks run, even when something waits.
+            return self._take.receive_nowait()
+        except trio.WouldBlock:
+            return await self._take.receive()
+
+    def _begin(self, envelope: Envelope[M], begin: Callable[[M, Answer], None], life: _Life) -> None:
+        self._longest_wait_s = max(self._longest_wait_s, trio.current_time() - envelope.told_at)
+        if envelope.abandoned:
+            envelope.answered.set()
+            return
+        life.under_way += 1
+        answer = partial(self._answer, envelope, life)
+        try:
+            begin(envelope.message, answer)
+        except Exception as failure:
+            answer(outcome.Error(failure))
+
+    def _answer(self, envelope: Envelope[M], life: _Life, result: outcome.Outcome[Any]) -> None:
+        if not isinstance(result, outcome.Error):
+            envelope.answer = result
+            self._served += 1
+        elif isinstance(result.error, PacsError):
+            envelope.answer = result
+            self._count_refusal(envelope, result.error)
+        else:
+            self._crashed += 1
+            life.end(result.error)
+        life.under_way -= 1
+        envelope.answered.set()
+        life.answered.set()
+
+    def _count_refusal(self, envelope: Envelope[M], refusal: PacsError) -> None:
+        self._refused += 1
+        logs.debug("refused", mailbox=self.name, message=type(envelope.message).__name__, why=str(refusal))
 
     async def receive(self) -> Envelope[M]:
         """The next envelope, for actors that batch: they set its answer. Raises trio.EndOfChannel when drained."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -59,17 +59,17 @@ class Bug(Exception):
 
 
 class Trap:
-    """Stands in for an async method, and raises ``error`` the first ``times`` that it is called."""
+    """Stands in for a method, and raises ``error`` the first ``times`` that it is called, before anything is awaited."""
 
-    def __init__(self, method: Callable[..., Awaitable[Any]], error: Exception, times: int) -> None:
+    def __init__(self, method: Callable[..., Any], error: Exception, times: int) -> None:
         self.method, self.error, self.left = method, error, times
 
-    def __get__(self, instance: object, owner: type) -> Callable[..., Awaitable[Any]]:
-        async def call(*arguments: Any, **more: Any) -> Any:
+    def __get__(self, instance: object, owner: type) -> Callable[..., Any]:
+        def call(*arguments: Any, **more: Any) -> Any:
             if self.left:
                 self.left -= 1
                 raise self.error
-            return await self.method(instance, *arguments, **more)
+            return self.method(instance, *arguments, **more)
 
         return call
 
@@ -148,7 +148,7 @@ def dsn(postgres: Postgres) -> str:
 async def test_writer_that_crashes_refuses_one_image_and_is_started_again(
     tmp_path: Path, dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trap(monkeypatch, LocalObjectStore, "commit")
+    trap(monkeypatch, LocalObjectStore, "start_commit")
     image, other = new_image(), new_image()
     async with worker(tmp_path, dsn) as it, it.peer() as peer:
         assert (await peer.store(image.part10)).status == OUT_OF_RESOURCES

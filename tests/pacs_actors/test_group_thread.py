@@ -67,6 +67,27 @@ async def test_what_comes_meanwhile_is_the_next_group_in_its_order_and_no_larger
     assert not thread.statistics.busy
 
 
+async def test_what_is_started_is_told_of_on_the_loop_with_what_is_waited_for() -> None:
+    serve, told, threads = Doubling(), list[outcome.Outcome[int]](), set[int]()
+
+    def done(result: outcome.Outcome[int]) -> None:
+        told.append(result)
+        threads.add(threading.get_ident())
+
+    async with GroupThread(serve, 10, "test") as thread, trio.open_nursery() as nursery:
+        await busy(serve, thread, nursery)
+        thread.start(1, done)
+        thread.start(-2, done)
+        assert thread.statistics == PoolStatistics(threads=1, busy=1, waiting=2)
+        serve.hold.set()
+        assert await thread.run(3) == 6
+    assert [isinstance(result, outcome.Value) for result in told] == [True, False]
+    assert threads == {threading.get_ident()}
+    assert [number for group in serve.groups for number in group] == [0, 1, -2, 3]
+    with pytest.raises(Misuse):
+        thread.start(4, done)
+
+
 async def test_one_that_is_refused_costs_the_others_nothing() -> None:
     serve, found, refused = Doubling(), list[int](), list[int]()
     async with GroupThread(serve, 10, "test") as thread, trio.open_nursery() as nursery:

@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import Callable
 
+import outcome
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
@@ -194,3 +195,23 @@ async def cancel_when_blocked(scope: trio.CancelScope) -> None:
 async def cancel_after(event: trio.Event, scope: trio.CancelScope) -> None:
     await event.wait()
     scope.cancel()
+
+
+async def test_what_is_started_is_told_of_on_the_loop_before_the_pool_ends() -> None:
+    told: list[outcome.Outcome[float]] = []
+    threads: set[int] = set()
+
+    def done(result: outcome.Outcome[float]) -> None:
+        told.append(result)
+        threads.add(threading.get_ident())
+
+    async with NativePool(1, "test") as pool:
+        pool.start(lambda a, b: a / b, 6, 3, done=done)
+        pool.start(lambda a, b: a / b, 6, 0, done=done)
+    good, bad = told
+    assert good == outcome.Value(2.0)
+    assert isinstance(bad, outcome.Error)
+    assert isinstance(bad.error, ZeroDivisionError)
+    assert threads == {threading.get_ident()}
+    with pytest.raises(Misuse):
+        pool.start(lambda a, b: a / b, 1, 1, done=done)

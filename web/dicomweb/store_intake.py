@@ -278,6 +278,7 @@ class Intake:
         )
         try:
             with staging:
+                await staging.resume()  # it may have ended while it was parked
                 done = await self._archive.ingest.ask(order, within_s=_WRITE_WITHIN_S)
         except Refusal as refusal:
             self._refuse(place, named, refusal.dimse_status, str(refusal))

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
+import outcome
 from msgspec import Struct
 
 from pacs_actors.archive.objects.buffers import BUFFER_BYTES, BufferStatistics
@@ -137,6 +138,15 @@ class ObjectStore(Protocol):
         next checkpoint.
 
         raises: what the check raises, OutOfResources; the object is then discarded
+        """
+
+    def start_commit(
+        self, staging: Staging, check: Check[T], done: Callable[[outcome.Outcome[Committed[T]]], object]
+    ) -> None:
+        """As ``commit``, for an object that is not parked, without a task that waits; ``done`` gets the outcome.
+
+        done:    is called on Trio's thread, and must not raise
+        raises:  Misuse, for one that is parked, too; ``done`` is not called then
         """
 
     def open(self, key: str) -> ObjectFile:

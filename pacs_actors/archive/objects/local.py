@@ -15,10 +15,13 @@ import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
 from typing import TypeVar
+
+import outcome
 
 from config.settings import StorageSettings
 from pacs_actors.archive.objects import listing, reading
@@ -161,6 +164,34 @@ class LocalObjectStore:
             staging.end_commit()
         self.commits.note(began, self._clock())
         return done
+
+    def start_commit(
+        self, staging: Staging, check: Check[T], done: Callable[[outcome.Outcome[Committed[T]]], object]
+    ) -> None:
+        if not isinstance(staging, LocalStaging) or not staging.has_buffer:
+            raise Misuse("an object staged by another store, or parked")
+        ended = partial(self._commit_ended, staging, done, self._clock())
+        staging.begin_commit()
+        try:
+            if self._packs and staging.fits_buffer:
+                self._packing.start(Packing(staging, check), ended)
+            else:
+                self.threads.start(staging.finish, check, done=ended)
+        except BaseException:
+            staging.end_commit()
+            raise
+
+    def _commit_ended(
+        self,
+        staging: LocalStaging,
+        done: Callable[[outcome.Outcome[Committed[T]]], object],
+        began: float,
+        result: outcome.Outcome[Committed[T]],
+    ) -> None:
+        staging.end_commit()
+        if isinstance(result, outcome.Value):
+            self.commits.note(began, self._clock())
+        done(result)
 
     def open(self, key: str) -> ObjectFile:
         began = self._clock()

@@ -154,6 +154,11 @@ class LocalStaging:
         self.discard()
 
     @property
+    def has_buffer(self) -> bool:
+        """It is not parked, and has not ended."""
+        return self._buffer is not None
+
+    @property
     def fits_buffer(self) -> bool:
         """Nothing of it is in a file yet."""
         return self._fd < 0
