@@ -205,12 +205,12 @@ class Association:
         raises: PeerSilent
         """
         self.doing = "idle"
-        if self.link.pending_message():
+        if self.link.has_bytes() or (self._own.due and self.link.pending_message()):
             # Who sends request upon request without a pause must not keep the loop from the others.
             await trio.lowlevel.checkpoint()
             return True
         began = trio.current_time()
-        while not self.link.pending_message():
+        while True:
             if self._own.due:
                 own = self._own.next()
                 await self.link.send_message(own.context_id, own.command, own.data_set)
@@ -224,7 +224,8 @@ class Association:
                     return False
                 raise PeerSilent(f"idle for {patience_s:g} s")
             self._idle_scope = None
-        return True
+            if self.link.pending_message():
+                return True
 
     async def _refuse_unknown(self, incoming: Incoming) -> None:
         command = incoming.command

@@ -91,8 +91,7 @@ class DicomLink:
     # -- receiving ----------------------------------------------------------------------------------------------------------
     async def receive_message(self) -> Incoming:
         """The next command. Raises Released, Aborted, PeerError, PeerGone or PeerSilent."""
-        command = bytearray()
-        context_id = -1
+        command, context_id = bytearray(), -1
         self.wire.patience_s = self.idle_timeout_s
         self._message_began = None
         if self._start == self._end:
@@ -174,6 +173,10 @@ class DicomLink:
                 self._pdv_left -= taken
             if last:
                 return
+
+    def has_bytes(self) -> bool:
+        """As ``pending_message``, but does not ask the kernel, which right after an answer is in vain."""
+        return self._start < self._end or (self.wire.holds_back and self.pending_message())
 
     def pending_message(self) -> bool:
         """True when bytes of a next message are already here: a C-CANCEL, a release or an abort."""

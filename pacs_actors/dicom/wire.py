@@ -55,6 +55,11 @@ class Wire:
         self._sendable: _Ready = self._writable
         self._receivable: _Ready = self._readable
 
+    @property
+    def holds_back(self) -> bool:
+        """TLS decrypts whole records: bytes may be here although the socket is not readable."""
+        return not self._vectored
+
     async def handshake(self) -> None:
         """TLS only. Raises PeerGone if the peers cannot agree (the certificate, the version)."""
         if not isinstance(self.sock, ssl.SSLSocket):
