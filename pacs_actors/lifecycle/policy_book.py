@@ -5,7 +5,7 @@ Every method is one unit of work on ``Database`` and raises Unavailable when Pos
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -181,20 +181,26 @@ class PolicyBook:
         return await self.database.run(unit, within_s=_WITHIN_S)
 
     # -- studies ----------------------------------------------------------------------------------------------------------------
-    async def is_seen(self, study_instance_uid: str, scope: StudyScope) -> bool:
-        """Whether there is such a study within the scope."""
+    async def seen(self, study_instance_uids: Iterable[str], scope: StudyScope) -> set[str]:
+        """Those of these studies that are within the scope."""
 
-        async def unit(connection: asyncpg.Connection) -> bool:
+        async def unit(connection: asyncpg.Connection) -> set[str]:
             conditions = Conditions()
-            clauses = [f"s.study_instance_uid = {conditions.parameter(study_instance_uid)}"]
-            seen = scope_clause(scope, conditions.parameter)
-            found: bool = await connection.fetchval(
-                f"SELECT EXISTS (SELECT FROM studies s WHERE {' AND '.join([*clauses, *([seen] if seen else [])])})",  # noqa: S608 - our words
+            clauses = [f"s.study_instance_uid = ANY ({conditions.parameter(sorted(asked), 'text[]')})"]
+            if (within := scope_clause(scope, conditions.parameter)) is not None:
+                clauses.append(within)
+            rows = await connection.fetch(
+                f"SELECT s.study_instance_uid FROM studies s WHERE {' AND '.join(clauses)}",  # noqa: S608 - our words
                 *conditions.parameters,
             )
-            return found
+            return {row[0] for row in rows}
 
-        return await self.database.run(unit)
+        asked = set(study_instance_uids)
+        return await self.database.run(unit) if asked else set()
+
+    async def is_seen(self, study_instance_uid: str, scope: StudyScope) -> bool:
+        """Whether there is such a study within the scope."""
+        return bool(await self.seen([study_instance_uid], scope))
 
     async def facts(self, study_instance_uid: str) -> StudyFacts | None:
         async def unit(connection: asyncpg.Connection) -> StudyFacts | None:

@@ -319,7 +319,8 @@ def test_the_audit_of_a_study_is_a_right_of_its_own(archive: Archive) -> None:
 def test_who_may_say_where_studies_are_kept_moves_only_those_that_they_see(archive: Archive) -> None:
     server, mine, foreign = archive.server, archive.mine.study, archive.theirs[0].study
     role = {
-        "name": "keeper", "actions": [Action.STORAGE_WRITE.value], "scope": {"rules": [{"studies": [mine]}]},
+        "name": "keeper", "actions": [Action.STORAGE_WRITE.value, Action.SYSTEM_READ.value],
+        "scope": {"rules": [{"studies": [mine]}]},
     }  # fmt: skip
     made(server, "/api/v1/roles", role)
     made(server, "/api/v1/users", {"username": "keeper", "password": PASSWORD, "roles": ["keeper"]})
@@ -327,6 +328,17 @@ def test_who_may_say_where_studies_are_kept_moves_only_those_that_they_see(archi
         asked = [{"study_instance_uid": uid, "to_store": "online"} for uid in (mine, foreign, "1.2.999")]
         told = [asker.post("/api/v1/storage/moves", json=one) for one in asked]
         assert [one.status_code for one in told] == [202, 404, 404] and told[1].content == told[2].content
+        for uid in (mine, foreign):
+            reason = {"reason": "A court asks for it."}
+            assert server.ask("PUT", f"/api/v1/studies/{uid}/hold", reason, token=server.token)[0] == 200
+            order = {"study_instance_uid": uid, "to_store": "online"}
+            assert server.ask("POST", "/api/v1/storage/moves", order, token=server.token)[0] == 202
+        everything = "/api/v1/storage/moves?state=waiting,running,done,failed"
+        for path in (everything, "/api/v1/storage/holds"):
+            assert foreign in server.get(path)[1].decode(), "the control"
+            assert mine in asker.get(path).text and foreign not in asker.get(path).text
+        for uid in (mine, foreign):  # others delete them
+            server.ask("DELETE", f"/api/v1/studies/{uid}/hold", token=server.token)
 
 
 def events_of(archive: Archive, study: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
@@ -231,7 +232,15 @@ class _Desk:
         limit = limit_of(request)
         found = await self._desk.moves.listed(states, before=cursor_of(request, int), most=limit)
         more = found[-1].id if len(found) == limit else None
-        return json_answer(MovePage(found, cursor_text(more)))
+        seen = await self._seen(request, (one.study_instance_uid for one in found))
+        shown = [one for one in found if one.study_instance_uid in seen]
+        return json_answer(MovePage(shown, cursor_text(more)))
+
+    async def _seen(self, request: Request, studies: Iterable[str]) -> Container[str]:
+        """Who does not see every study is told of those that they see."""
+        asked = set(studies)
+        scope = request.who.scope
+        return asked if scope.everything else await self._desk.policies.seen(asked, scope)
 
     async def move(self, request: Request) -> Answer:
         asked = await request.json(NewMove)
@@ -256,8 +265,10 @@ class _Desk:
             ),
         )  # fmt: skip
 
-    async def holds(self, _: Request) -> Answer:
-        return json_answer(await self._desk.policies.holds())
+    async def holds(self, request: Request) -> Answer:
+        found = await self._desk.policies.holds()
+        seen = await self._seen(request, (one.study_instance_uid for one in found))
+        return json_answer([one for one in found if one.study_instance_uid in seen])
 
     async def cancel(self, request: Request) -> Answer:
         move = await self._desk.moves.cancel(_number(request, "move"))

@@ -22,16 +22,20 @@ from web.context import WebContext
 class MovesTopic:
     name: Final = Topic.MOVES
     action: Final = Action.SYSTEM_READ
-    scoped: Final = False
+    scoped: Final = True
     every_s: Final = 1.0
 
     def __init__(self, context: WebContext) -> None:
         self._context = context
 
-    async def look(self, _: StudyScope) -> State:
-        moves = self._context.archive.lifecycle.moves
-        found = {str(one.id): live_move(one) for one in await moves.watched()}
-        state: State = msgspec.to_builtins(MovesState(found, await moves.counts()))
+    async def look(self, scope: StudyScope) -> State:
+        desk = self._context.archive.lifecycle
+        watched = await desk.moves.watched()
+        if not scope.everything:
+            seen = await desk.policies.seen((one.study_instance_uid for one in watched), scope)
+            watched = [one for one in watched if one.study_instance_uid in seen]
+        found = {str(one.id): live_move(one) for one in watched}
+        state: State = msgspec.to_builtins(MovesState(found, await desk.moves.counts()))
         return state
 
 
