@@ -4,10 +4,11 @@ import { http, HttpResponse } from "msw";
 import type { Action, AuditEvent, Me, Node, Role, Setting, Share, Study, Tag, Token, User } from "../src/api/types";
 import { detail, instances, studies } from "./data.ts";
 import { nodeStatus } from "./live.ts";
+import { storageHandlers } from "./storage.ts";
 
 const ACTIONS: Action[] = [
   "study.search", "study.view", "study.download", "study.store", "study.delete", "study.share", "study.audit", "system.read", "nodes.read", "nodes.write",
-  "people.read", "people.write", "audit.read", "settings.read", "settings.write",
+  "people.read", "people.write", "audit.read", "settings.read", "settings.write", "storage.write",
 ]; // prettier-ignore
 const page = <T>(items: T[]) => HttpResponse.json({ items, next: null, total: items.length, total_exact: true });
 const problem = (status: number, detail: string) =>
@@ -200,7 +201,8 @@ export const handlers = [
     ),
   ),
   http.get("*/api/v1/status", () => HttpResponse.json(nodeStatus())),
-  http.get("*/api/v1/system/storage", () => HttpResponse.json({})),
+  http.get("*/api/v1/system/storage", () => HttpResponse.json({ totals: { instances: 9_800_000 } })),
+  ...storageHandlers,
   http.get("*/api/v1/users", () => page(users)),
   http.get("*/api/v1/roles", () => page(roles)),
   http.get("*/api/v1/permissions", () => HttpResponse.json(ACTIONS.map((action) => ({ action, description: action })))),

@@ -9,6 +9,7 @@ import type { Bar } from "@/ui/BarChart";
 import { Failure, Waiting, When } from "@/ui/bits";
 import { Tiles, type Tile } from "@/ui/Tiles";
 import { ClockDoubt } from "./ClockDoubt";
+import { Running } from "./Running";
 import { Stores } from "./Stores";
 
 const BarChart = lazy(() => import("@/ui/BarChart"));
@@ -28,6 +29,7 @@ export function OverviewPage() {
       <Figures storage={storage.data} />
       <Stores storage={storage.data} />
       <Charts storage={storage.data} />
+      <Running storage={storage.data} />
       <p className="note">
         {t("storage.as_of")} <When at={storage.data.figures.at} />
       </p>
