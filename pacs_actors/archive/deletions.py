@@ -208,7 +208,7 @@ class Deletions:
             f"""UPDATE deletions SET aside = left_then = '{{}}', leased_until = '-infinity',
                 nodes_left = CASE WHEN left_then = '{{}}' THEN {_NODES.format("$1")} ELSE left_then END
             FROM (SELECT array_remove(nodes_left, $2::smallint) AS left_then FROM deletions WHERE id = $1) was
-            WHERE id = $1 AND state = 'deleted'""",
+            WHERE id = $1 AND state = 'deleted'""",  # noqa: S608 - our words
             number, node,
         )  # fmt: skip
 
