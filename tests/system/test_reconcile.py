@@ -132,7 +132,9 @@ def test_every_kind_of_damage_is_found_and_what_is_safe_is_fixed(server: Server)
     code, fixed = reconcile(server, "--fix")
     assert code == 1
     assert listed(fixed, "unindexed") == sorted([(unindexed.uid, True), (copied.uid, True)])
-    assert listed(fixed, "lost") == sorted([(lost.uid, False), (moved.uid, True)]), "the other has been indexed"
+    assert listed(fixed, "lost") == sorted([(lost.uid, False), (moved.uid, True)]), (
+        "the other has been indexed"
+    )
     assert listed(fixed, "disagrees") == sorted([(resized.uid, True), (other_digest.uid, False)])
     assert is_served(server, unindexed, moved, copied, resized, miscounted, kept_aside)
 

@@ -140,7 +140,9 @@ async def test_what_a_killed_process_had_taken_is_given_back_at_the_next_start(t
     async with open_store(tmp_path, clock=lambda: now) as store:
         keys = await put_many(store, 2)
         now += BATCH_S
-        await put(store, UID, data_set(UID, 2 * BUFFER_BYTES))  # in a folder of its own, which gets no segment
+        await put(
+            store, UID, data_set(UID, 2 * BUFFER_BYTES)
+        )  # in a folder of its own, which gets no segment
     path = segment(tmp_path)
     with path.open("r+b") as file:
         os.posix_fallocate(file.fileno(), path.stat().st_size, 8 * BUFFER_BYTES)
