@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from time import monotonic
 from typing import Any, Final, Generic, TypeVar
 
 import asyncpg
@@ -24,6 +25,7 @@ Unit = Callable[[asyncpg.Connection], Awaitable[T]]
 _FIRST_RETRY_S: Final = 0.05
 _LONGEST_RETRY_S: Final = 1.0
 _CONNECT_WITHIN_S: Final = 5.0
+_STARTING_S: Final = 30.0
 _RESET_WITHIN_S: Final = 2.0
 
 # PostgreSQL is away, overloaded or changing hands: the same unit can succeed later. Everything else is a bug
@@ -77,7 +79,8 @@ class Connections:
         self.idle: list[_Holder] = []
         self.holders = [_Holder(self) for _ in range(number)]
         self.stopping = False
-        self.down_because: str | None = None  # until the first attempt has failed, units wait for it
+        self.down_because: str | None = None
+        self._starting_until = monotonic() + _STARTING_S
         self.units = self.waits = self.cancelled = self.connects = self.failures = 0
 
     async def run(self) -> None:
@@ -144,7 +147,7 @@ class Connections:
 
     def unreachable(self, why: BaseException) -> None:
         self.failures += 1
-        if self._any_connected():
+        if self._any_connected() or self._is_starting():
             return
         if self.down_because is None:
             logs.warning("database_away", why=type(why).__name__)
@@ -157,6 +160,10 @@ class Connections:
         """
         for holder in tuple(self.idle):
             holder.give_up()
+
+    def _is_starting(self) -> bool:
+        """A server that starts beside us is not away: units wait for it, as long as their callers do."""
+        return not self.connects and monotonic() < self._starting_until
 
     def _any_connected(self) -> bool:
         return any(holder.connected for holder in self.holders)

@@ -166,9 +166,8 @@ def test_sending_again_is_success_and_changes_nothing(node: Server) -> None:
     first, again = stow.store(node, *instances), stow.store(node, *instances)
     assert (first.status, again.status) == (200, 200)
     assert first.json() == again.json()
-    assert node.sql(
-        f"SELECT number_of_instances FROM studies WHERE study_instance_uid = '{instances[0].study}'"
-    ) == ["3"]
+    counted = f"SELECT number_of_instances FROM studies WHERE study_instance_uid = '{instances[0].study}'"
+    peers.wait_until(lambda: node.sql(counted) == ["3"], "all of them are indexed, and once")
 
 
 def test_other_content_under_a_taken_uid_is_kept_aside_and_told_as_a_warning(node: Server) -> None:

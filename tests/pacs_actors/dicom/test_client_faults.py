@@ -300,7 +300,7 @@ async def test_cancellation_aborts_and_closes() -> None:
         await trio.testing.wait_all_tasks_blocked()
     gc.collect()
     assert aborts == [Abort(0, 0)]
-    assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
+    assert len(list(Path("/proc/self/fd").iterdir())) <= descriptors
 
 
 async def test_cancelling_one_request_ends_the_association() -> None:
