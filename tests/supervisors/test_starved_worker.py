@@ -90,6 +90,7 @@ def worker() -> Iterator[Watched]:
         yield Watched(page, pid)
 
 
+@pytest.mark.slow  # it takes the processors from whatever runs beside it
 async def test_a_starved_worker_is_not_lost_and_one_that_stands_still_is() -> None:
     """Busy loops are added until the worker shows no life for longer than it may."""
     with worker() as watched:

@@ -98,7 +98,9 @@ def test_what_happens_is_in_the_audit_without_any_name_of_a_patient(site: Site) 
 
 
 def test_a_running_servers_audit_is_verified_up_to_its_anchors(site: Site) -> None:
-    wait_until(lambda: verify(site.server)["anchors"] > 0, "an anchor")
+    wait_until(
+        lambda: verify(site.server)["anchors"] > 0 and site.server.logged("audit_anchored"), "an anchor"
+    )
     found = verify(site.server)
     assert (found["whole"], found["findings"], found["unreadable_anchor_lines"]) == (True, [], [])
     assert found["rows"] == found["last"]["row"] > 2
