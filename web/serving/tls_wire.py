@@ -48,6 +48,7 @@ class TlsWire(Wire):
         return None
 
     async def receive(self, most_bytes: int = RECEIVE_BYTES) -> bytes:
+        await trio.lowlevel.checkpoint_if_cancelled()
         while not self.closed and not self._finished:
             try:
                 data = self._tls.read(most_bytes)
@@ -58,7 +59,7 @@ class TlsWire(Wire):
             except ssl.SSLError:  # the end, or damage: both end the connection
                 return b""
             else:
-                await trio.lowlevel.checkpoint()
+                await trio.lowlevel.cancel_shielded_checkpoint()
                 return data
         return await self._take(most_bytes)  # encrypted, for nobody reads it
 

@@ -56,7 +56,7 @@ class Wire:
             self._waiting.deadline = min(self._waiting.deadline, latest)
 
     async def receive(self, most_bytes: int = RECEIVE_BYTES) -> bytes:
-        """What has come; b"" when the peer has ended, or the wire is closed."""
+        """What has come; b"" when the peer has ended, or the wire is closed. Cancelled, it has taken nothing."""
         return await self._take(most_bytes)
 
     async def send(self, *pieces: Piece) -> bool:
@@ -89,6 +89,7 @@ class Wire:
             return True
 
     async def _take(self, most_bytes: int) -> bytes:
+        await trio.lowlevel.checkpoint_if_cancelled()
         while not self.closed:
             try:
                 data = self._sock.recv(most_bytes)
@@ -100,7 +101,8 @@ class Wire:
             except OSError:
                 break
             else:
-                await trio.lowlevel.checkpoint()  # a peer that always has more must leave room for others
+                # A peer that always has more must leave room for others; what was taken must not be lost to a cancellation.
+                await trio.lowlevel.cancel_shielded_checkpoint()
                 return data
         return b""
 
