@@ -33,7 +33,9 @@ async def ends(
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(certificate.certificate, certificate.key)
     wire = TlsWire(accepted, DEADLINE_S, server)
-    client = trio.SSLStream(plain, ssl.create_default_context(cafile=authority.file), AUTHORITY)
+    client = trio.SSLStream(
+        plain, ssl.create_default_context(cafile=authority.file), server_hostname=AUTHORITY
+    )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(client.do_handshake)
         assert await wire.shake_hands() == "http/1.1"
