@@ -14,6 +14,8 @@ from pacs_actors.lifecycle.stores.interface import TierStore
 from pacs_actors.lifecycle.stores.opening import make_store
 from tests.azure_server import Azurite
 from tests.pacs_actors.lifecycle.stores.helpers import prefix_of
+from tests.pacs_actors.lifecycle.stores.misbehaving import misbehaving
+from tests.pacs_actors.lifecycle.stores.sites import AzureSite, S3Site, Site
 from tests.seaweed import Seaweed
 
 
@@ -41,4 +43,20 @@ def store_settings(request: pytest.FixtureRequest, tmp_path: Path) -> LifecycleS
 @pytest.fixture
 async def store(store_settings: LifecycleStoreSettings) -> AsyncIterator[TierStore]:
     async with make_store("cold", store_settings) as opened:
+        yield opened
+
+
+@pytest.fixture(params=["s3", "azure"])
+async def site(request: pytest.FixtureRequest) -> AsyncIterator[Site]:
+    """A remote store behind a proxy, with small parts and few attempts."""
+    server, make = {"s3": ("seaweed", S3Site), "azure": ("azurite", AzureSite)}[request.param]
+    running = request.getfixturevalue(server)
+    prefix = prefix_of(request.node.name)
+    async with misbehaving(running.port) as proxy:
+        yield make(running, proxy, prefix=prefix, part_bytes=5 * 1024**2, connections=3, attempts=4)
+
+
+@pytest.fixture
+async def remote(site: Site) -> AsyncIterator[TierStore]:
+    async with make_store("cold", site.settings) as opened:
         yield opened
