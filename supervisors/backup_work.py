@@ -30,6 +30,7 @@ from pacs_actors.lifecycle.backup.verifying import Finding, Shelf, sealed, shelf
 from pacs_actors.operations import logs
 from protocols.errors import ConfigError, Unavailable
 from supervisors.backup_index import DumpedIndex, EmbeddedIndex, IndexRestorer
+from supervisors.data_folder import with_objects
 from supervisors.database_access import reachable
 
 Tell = Callable[[str, int, int], None]
@@ -87,9 +88,7 @@ async def back_up(
     keep_full: remove superfluous chains afterwards; 0: none
     raises:    PacsError
     """
-    data = Path(settings.server.data).resolve()  # noqa: ASYNC240  # nothing else runs yet
-    if not (data / "objects").is_dir():
-        raise ConfigError(f"server.data: there are no objects under {data}")
+    data = with_objects(settings.server.data)
     key, there = key_of(key_file), Path(to).resolve()  # noqa: ASYNC240
     if there == data or data in there.parents:
         raise ConfigError(
@@ -153,7 +152,8 @@ async def check(
             chosen = found.backups if everything else _chain(found, at)
             if everything and not chosen and not found.broken:
                 raise chain.NoBackup("there is no backup")
-            findings = [Finding(backup, why) for backup, why in found.broken.items()]
+            lost = chain.orphans(found.backups) if everything else {}
+            findings = [Finding(backup, why) for backup, why in (found.broken | lost).items()]
             for backup in chosen:
                 told = partial(_told, tell, f"verify {backup.id}")
                 findings += verify(place, backup, key, told)

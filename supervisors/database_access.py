@@ -68,6 +68,10 @@ async def _connected(
         raise Unavailable(f"the database does not answer: {error or type(error).__name__}") from error
     try:
         return await unit(connection)
+    except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as error:
+        raise Unavailable(
+            "the database is that of an earlier release; run: pacs-actors db migrate"
+        ) from error
     except _REFUSALS as error:
         raise Unavailable(f"the database refuses: {error}") from error
     finally:

@@ -199,20 +199,15 @@ async def _note(connection: asyncpg.Connection[Any], how: str) -> None:
 
 
 def _with_connection(settings: Settings, unit: Unit) -> None:
-    import asyncpg
     import trio
 
     from pacs_actors.operations import logs
-    from protocols.errors import ConfigError, Unavailable
+    from supervisors.data_folder import with_database
     from supervisors.database_access import on_connection
 
     logs.configure("error", "audit")
-    if settings.database.url is None and not (Path(settings.server.data) / "postgres").is_dir():
-        raise ConfigError(f"server.data: there is no database under {settings.server.data}")
-    try:
-        trio.run(on_connection, settings, unit)
-    except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError):
-        raise Unavailable("the audit is that of an earlier release; run: pacs-actors db migrate") from None
+    with_database(settings)
+    trio.run(on_connection, settings, unit)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -146,27 +147,29 @@ def run_list(arguments: argparse.Namespace) -> int:
     settings = settings_from(arguments)
     import trio
 
+    from pacs_actors.lifecycle.backup.chain import orphans
     from pacs_actors.operations import logs
     from supervisors.backup_work import look
 
     logs.configure("error", "backup")
     found, verified = trio.run(look, arguments.from_, settings)
+    broken = found.broken | orphans(found.backups)
     if arguments.json:
         backups = [_facts(one) | {"verified_at": verified[one.id] or None} for one in found.backups]
-        print_json({"backups": backups, "broken": found.broken, "unfinished": found.unfinished})
-        return 1 if found.broken else 0
+        print_json({"backups": backups, "broken": broken, "unfinished": found.unfinished})
+        return 1 if broken else 0
     for one in found.backups:
         builds = f" on {one.parent}" if one.parent else ""
         lock = " encrypted" if one.key_check else ""
         seen = f"verified {verified[one.id][:16]}" if verified[one.id] else "not verified"
         print(f"{one.id:32} {one.objects:>10,} objects {_size(one.stored_bytes):>10}{lock}  {seen}{builds}")
-    for why in found.broken.values():
+    for why in broken.values():
         print(why)
     for left in found.unfinished:
         print(f"{left:32} is being made, or was interrupted")
-    if not (found.backups or found.broken or found.unfinished):
+    if not (found.backups or broken or found.unfinished):
         print("There is no backup.")
-    return 1 if found.broken else 0
+    return 1 if broken else 0
 
 
 def run_verify(arguments: argparse.Namespace) -> int:
@@ -283,10 +286,9 @@ def _size(size_bytes: float) -> str:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
+    if not re.fullmatch(r"[0-9]{1,6}", text, re.ASCII) or int(text) < 1:
+        raise argparse.ArgumentTypeError("expected a number, at least 1")
+    return int(text)
 
 
 def _user() -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 from supervisors.options import Commands, add_json_option, add_settings_options, print_json, settings_from
 
@@ -38,13 +37,12 @@ def run_rebuild(arguments: argparse.Namespace) -> int:
     from pacs_actors.archive.rebuild import Rebuilt, rebuild
     from pacs_actors.operations import logs
     from protocols.errors import ConfigError
+    from supervisors.data_folder import with_objects
     from supervisors.database_access import reachable
     from supervisors.node import FolderInUse
 
     logs.configure("warning", "index rebuild")
-    data = Path(settings.server.data).resolve()
-    if not (data / "objects").is_dir():
-        raise ConfigError(f"server.data: there are no objects under {data}")
+    data = with_objects(settings.server.data)
 
     def tell(indexed: int) -> None:
         if sys.stderr.isatty():

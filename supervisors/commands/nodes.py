@@ -39,6 +39,7 @@ def run_list(arguments: argparse.Namespace) -> int:
     settings = settings_from(arguments)
     import trio
 
+    from supervisors.data_folder import with_database
     from supervisors.database_access import on_connection
 
     async def unit(connection: asyncpg.Connection[Any]) -> list[asyncpg.Record]:
@@ -47,6 +48,7 @@ def run_list(arguments: argparse.Namespace) -> int:
         )
         return found
 
+    with_database(settings)
     rows = trio.run(on_connection, settings, unit)
     if arguments.json:
         print_json(

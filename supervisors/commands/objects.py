@@ -6,13 +6,14 @@ import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from supervisors.options import Commands, add_json_option, print_json
 
 if TYPE_CHECKING:
     from pacs_actors.archive.objects.inspection import Damage, Seen
 
+T = TypeVar("T")
 _DONE: Final = 0
 _DAMAGED: Final = 1
 _EVERY: Final = 200
@@ -75,11 +76,16 @@ def run_export(arguments: argparse.Namespace) -> int:
     from pacs_actors.archive.objects import inspection
     from pacs_actors.archive.objects.keys import ObjectMissing
     from pacs_actors.dicom.client_receiving import file_name
+    from protocols.errors import ConfigError
 
     root, folder = arguments.data, arguments.to
-    folder.mkdir(parents=True, exist_ok=True)
+    objects = _seen(arguments)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--to: cannot use {folder}: {error.strerror}") from None
     written, failed = 0, list[dict[str, str]]()
-    for one in _seen(arguments):
+    for one in objects:
         try:
             inspection.export(root, one.key, folder, file_name(one.sop_instance_uid))
         except ObjectMissing:
@@ -114,7 +120,7 @@ def run_verify(arguments: argparse.Namespace) -> int:
         tell(inspection.damages(root, one))
         objects += 1
         _progress(objects, "verified")
-    tell(inspection.scraps(root))
+    tell(_readable(inspection.scraps(root)))
     if arguments.json:
         print_json({"objects": objects, "damaged": [msgspec.structs.asdict(damage) for damage in found]})
     else:
@@ -123,13 +129,23 @@ def run_verify(arguments: argparse.Namespace) -> int:
 
 
 def _seen(arguments: argparse.Namespace) -> Iterator[Seen]:
-    """raises: ConfigError if there is no such folder"""
+    """raises: ConfigError if there is no such folder; while iterating, Unavailable if a part of it cannot be listed"""
     from pacs_actors.archive.objects import inspection
-    from protocols.errors import ConfigError
+    from supervisors.data_folder import with_objects
 
-    if not (arguments.data / "objects").is_dir():
-        raise ConfigError(f"--data: there are no objects under {arguments.data}")
-    return inspection.seen(arguments.data)
+    with_objects(arguments.data, "--data")
+    return _readable(inspection.seen(arguments.data))
+
+
+def _readable(found: Iterator[T]) -> Iterator[T]:
+    from protocols.errors import Unavailable
+
+    try:
+        yield from found
+    except OSError as error:
+        raise Unavailable(
+            f"cannot look at all objects: {error.filename or ''}: {error.strerror or error}"
+        ) from error
 
 
 def _progress(count: int, done: str) -> None:

@@ -40,13 +40,12 @@ def run(arguments: argparse.Namespace) -> int:
     import trio
 
     from pacs_actors.operations import logs
-    from protocols.errors import ConfigError, PacsError
+    from protocols.errors import PacsError
+    from supervisors.data_folder import with_objects
     from supervisors.integrity_access import failure_of
 
     logs.configure("critical", "reconcile")
-    data = Path(settings.server.data).resolve()
-    if not (data / "objects").is_dir():
-        raise ConfigError(f"server.data: there are no objects under {data}")
+    with_objects(settings.server.data)
     listed: list[Trouble] = []
     failure: str | None = None
     work: Reconciliation | None = None

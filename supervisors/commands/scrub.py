@@ -41,7 +41,10 @@ def register(commands: Commands) -> None:
 
 
 def _rate(text: str) -> float:
-    rate = float(text)
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
     if not 0 < rate <= 1_000_000:
         raise argparse.ArgumentTypeError("expected MB a second, more than 0")
     return rate
@@ -93,13 +96,12 @@ def run(arguments: argparse.Namespace) -> int:
     import trio
 
     from pacs_actors.operations import logs
-    from protocols.errors import ConfigError, PacsError
+    from protocols.errors import PacsError
+    from supervisors.data_folder import with_objects
     from supervisors.integrity_access import failure_of
 
     logs.configure("critical", "scrub")
-    data = Path(settings.server.data).resolve()
-    if not (data / "objects").is_dir():
-        raise ConfigError(f"server.data: there are no objects under {data}")
+    with_objects(settings.server.data)
     report = _Report(as_json=arguments.json)
     failure: str | None = None
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -35,6 +36,7 @@ from protocols.dataset.scan import scan as header_scan
 from protocols.errors import ConfigError, Unavailable
 from protocols.messages.audit import Actor
 from supervisors.backup_index import DumpedIndex, IndexRestorer
+from supervisors.cli import main
 from tests.pacs_actors.archive.conftest import dsn, migrated
 from tests.pacs_actors.archive.objects.helpers import EXPLICIT_LE, data_set, put
 from tests.pacs_actors.conftest import postgres
@@ -456,3 +458,22 @@ async def test_a_backup_whose_manifest_is_damaged_is_told_and_never_removed_as_a
     assert list(shelf(world.place).broken) == [made.id]
     await world.back_up()
     assert made.id in world.place.ids()
+
+
+async def test_a_gap_in_a_chain_is_told_and_the_next_backup_does_not_build_on_it(
+    world: World, postgres: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await world.put("1.2.3.4.1")
+    await world.back_up()
+    gap = await world.back_up("incremental")
+    key = await world.put("1.2.3.4.2")
+    lost = await world.back_up("incremental")
+    world.place.remove(gap.id)
+    for command in (["list"], ["verify", "--all"]):
+        arguments = ["backup", *command, "--from", world.place.name]
+        assert await trio.to_thread.run_sync(main, arguments) == 1
+        assert f"{gap.id}, which {lost.id} builds on, is not there" in capsys.readouterr().out
+    assert await trio.to_thread.run_sync(main, ["backup", "list", "--json", "--from", world.place.name]) == 1
+    assert list(json.loads(capsys.readouterr().out)["broken"]) == [lost.id]
+    root, _ = await world.bring_back(postgres, await world.back_up("incremental"))
+    assert world.content(key, root) == world.content(key)

@@ -34,8 +34,20 @@ def chain_to(chosen: Manifest, backups: Iterable[Manifest]) -> list[Manifest]:
     return found[::-1]
 
 
+def orphans(backups: Sequence[Manifest]) -> dict[str, str]:
+    """Backups that cannot be restored because something that they build on is not there: their ids, and why."""
+    found = {}
+    for one in in_order(backups):
+        try:
+            chain_to(one, backups)
+        except NoBackup as why:
+            found[one.id] = str(why)
+    return found
+
+
 def parent_of(kind: Kind, backups: Iterable[Manifest], archive: str, *, encrypted: bool) -> Manifest | None:
-    """What a new backup builds on: the newest one, or of a differential the newest full one; of a full one nothing.
+    """What a new backup builds on: the newest one that can be restored, or of a differential the newest full one; of a full one
+    nothing.
 
     raises: NoChain
     """
@@ -51,7 +63,8 @@ def parent_of(kind: Kind, backups: Iterable[Manifest], archive: str, *, encrypte
         raise NoChain(f"backup {root.id} {said}: begin a new chain with --full")
     if kind == "differential":
         return root
-    members = [one for one in own if one.sequence >= root.sequence]
+    lost = orphans(own)
+    members = [one for one in own if one.sequence >= root.sequence and one.id not in lost]
     return members[-1]
 
 

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from pacs_actors.lifecycle.backup.chain import NoBackup, NoChain, chain_to, parent_of, pick, superfluous
+from pacs_actors.lifecycle.backup.chain import (
+    NoBackup,
+    NoChain,
+    chain_to,
+    orphans,
+    parent_of,
+    pick,
+    superfluous,
+)
 from pacs_actors.lifecycle.backup.manifest import Index, Kind, Manifest
 from protocols.errors import ConfigError
 
@@ -46,6 +54,18 @@ def test_a_chain_with_a_gap_or_a_loop_is_none() -> None:
         chain_to(made("i8", "i9"), [made("i9", "i8"), made("i8", "i9")])
     with pytest.raises(NoBackup):
         chain_to(I2, [made("f1", archive="another"), I2])
+
+
+def test_what_has_lost_what_it_builds_on_is_named() -> None:
+    assert orphans(CHAIN) == {}
+    lost = orphans([F1, I3, D4, I5])
+    assert list(lost) == ["i3"] and "i2" in lost["i3"]
+    assert list(orphans([I5, I3, D4, I2])) == ["i2", "i3", "d4", "i5"]
+
+
+def test_nothing_is_built_on_what_cannot_be_restored() -> None:
+    assert parent_of("incremental", [F1, I2, D4, I5, made("i7", "i6")], "a", encrypted=False) is I5
+    assert parent_of("incremental", [F1, I3], "a", encrypted=False) is F1
 
 
 def test_an_incremental_builds_on_the_newest_and_a_differential_on_the_full_one() -> None:
