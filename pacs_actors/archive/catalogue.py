@@ -12,7 +12,7 @@ from typing import Final
 import asyncpg
 import msgspec
 
-from pacs_actors.archive import availability, object_removals
+from pacs_actors.archive import availability, object_removals, study_copies
 from pacs_actors.archive.batch import PATIENT_ID, Batch, GroupKey, arguments, cleaned, group
 from pacs_actors.archive.index_function import CALL_INDEX_FUNCTION
 from pacs_actors.archive.key_values import storable
@@ -175,6 +175,7 @@ class Catalogue:
                 if row[1] != "ONLINE":
                     await availability.settle(connection, [row[2]])
                 if row[1] in ("NEARLINE", "OFFLINE"):  # nothing was lost: it was elsewhere
+                    await study_copies.note_recalled(connection, row[2])
                     return stored.key
                 if node_of_key(first_key) != node_of(place.slot):  # nor here: its node compares the two
                     await object_removals.note(connection, first_key, uid, stored.digest, compare=True)

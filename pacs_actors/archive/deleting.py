@@ -12,7 +12,7 @@ from typing import Final, Literal
 import asyncpg
 from msgspec import Struct
 
-from pacs_actors.archive import availability
+from pacs_actors.archive import availability, study_copies
 from pacs_actors.archive.criteria import Conditions
 from pacs_actors.archive.scope import StudyScope, scope_clause
 from pacs_actors.audit import events, trail
@@ -50,7 +50,11 @@ class Target(Struct, frozen=True):
 
 
 class Deletion(Struct, frozen=True):
-    """What somebody deleted. instances: how many; undo_until: until when it may be brought back"""
+    """What somebody deleted.
+
+    instances:   how many; undo_until: until when it may be brought back
+    lost:        once it is undone, how many could not be brought back
+    """
 
     id: int
     level: str
@@ -67,6 +71,7 @@ class Deletion(Struct, frozen=True):
     deleted_at: datetime
     undo_until: datetime
     state: State
+    lost: int
 
 
 COLUMNS: Final = ", ".join(Deletion.__struct_fields__)
@@ -134,10 +139,7 @@ async def _delete(
     )  # fmt: skip
     levels = await tidy(connection, study["id"], series)
     await availability.settle(connection, series)  # what is left may all be online
-    # As many may come again as have gone: what was complete elsewhere is counted anew.
-    await connection.execute(
-        "DELETE FROM study_copies WHERE study_instance_uid = $1", target.study_instance_uid
-    )
+    await study_copies.recount(connection, target.study_instance_uid)
     await connection.execute(
         """INSERT INTO archive_totals AS t (slot, patients, studies, series, instances, size_bytes)
         VALUES ($1, -$2::bigint, -$3::bigint, -$4::bigint, -$5::bigint, -$6::bigint)

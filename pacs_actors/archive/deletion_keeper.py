@@ -21,7 +21,7 @@ from pacs_actors.archive.objects.buffers import BUFFER_BYTES
 from pacs_actors.archive.objects.keys import ObjectMissing, quarantine_key
 from pacs_actors.archive.objects.local import LocalObjectStore
 from pacs_actors.archive.objects.recovery import read_entry
-from pacs_actors.archive.progress import IndexProgress
+from pacs_actors.archive.progress import IndexProgress, wait_until_indexed
 from pacs_actors.mail import Ready
 from pacs_actors.mail.mailbox import Mailbox
 from pacs_actors.operations import logs
@@ -131,7 +131,7 @@ class DeletionKeeper:
         await self.store.threads.run(self.metadata.remove, names)
 
     async def _restore(self, due: Due) -> None:
-        restored = 0
+        restored = lost = 0
         async for objects in self._pieces(due):
             if self.progress.backlog >= self.backlog:
                 raise Unavailable("the index is too far behind")
@@ -143,9 +143,9 @@ class DeletionKeeper:
                 raise failures[0]
             await self.index.ask(FlushIndex(), within_s=_FLUSH_WITHIN_S)
             await self.deletions.renew(due, _LEASE_S, done)
-            restored += len(done)
+            restored, lost = restored + len(done), lost + len(objects) - len(done)
         await self.deletions.undone(due.id, self.store.node)
-        logs.event("deletion_undone", deletion=due.id, objects=restored)
+        logs.event("deletion_undone", deletion=due.id, objects=restored, lost=lost)
 
     async def _restore_each(
         self, left: deque[DeletedObject], done: list[str], failures: list[Exception]
@@ -159,14 +159,17 @@ class DeletionKeeper:
                 failures.append(failure)
 
     async def _restore_one(self, one: DeletedObject) -> bool:
-        """Back into the archive and on to the indexer. False: it is damaged, and stays where it is."""
+        """Back into the archive and on to the indexer. False: nobody has it whole; what is damaged stays where it is.
+
+        raises: PacsError, OSError if nobody can tell now
+        """
         aside = quarantine_key(one.key, "deleted")
         # It may not have been moved yet, or be moved just now.
         for place in (aside, one.key, aside):
             try:
                 entry = await self._read(place)
                 if entry is None:
-                    return False
+                    break
                 with self.progress.writing():
                     key = await self.store.restore(place, one.sop_instance_uid)
                     self._hand_on(entry, key)
@@ -179,9 +182,13 @@ class DeletionKeeper:
             if stored is not None and entry is not None:
                 self._hand_on(entry, stored.key)
                 return True
-        # Moved back before a crash: then recovery has indexed it.
-        logs.warning("deleted_object_not_aside", key=one.key)
-        return True
+        # Moved back before a crash: then recovery indexes it.
+        if not await wait_until_indexed(self.progress, within_s=_FLUSH_WITHIN_S):
+            raise Unavailable("what was stored earlier is not all indexed")
+        if await self.deletions.is_indexed(one.sop_instance_uid, one.digest):
+            return True
+        logs.error("deleted_object_lost", uid=one.sop_instance_uid, key=one.key)
+        return False
 
     def _hand_on(self, entry: IndexEntry, key: str) -> None:
         self.progress.stored(key, entry.stored.size_bytes)

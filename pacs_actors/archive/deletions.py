@@ -12,6 +12,7 @@ from typing import Final
 import asyncpg
 from msgspec import Struct
 
+from pacs_actors.archive import study_copies
 from pacs_actors.archive.deleting import COLUMNS, Deletion, State, Target, delete_rows, tell
 from pacs_actors.archive.scope import StudyScope
 from pacs_actors.audit import events
@@ -213,15 +214,35 @@ class Deletions:
         )  # fmt: skip
 
     async def undone(self, number: int, node: int = 0) -> None:
-        """All that is left of it on a node is back in the index."""
-        await self._execute(
-            """UPDATE deletions SET nodes_left = left_then, leased_until = '-infinity',
-                state = CASE WHEN left_then = '{}' THEN 'undone' ELSE state END,
-                settled_at = CASE WHEN left_then = '{}' THEN now() END
-            FROM (SELECT array_remove(nodes_left, $2::smallint) AS left_then FROM deletions WHERE id = $1) was
-            WHERE id = $1 AND state = 'undoing'""",
-            number, node,
-        )  # fmt: skip
+        """All of it on a node that could be brought back is in the index again."""
+
+        async def unit(connection: asyncpg.Connection) -> None:
+            async with connection.transaction():
+                study = await connection.fetchval(
+                    """UPDATE deletions SET nodes_left = left_then, leased_until = '-infinity',
+                        state = CASE WHEN left_then = '{}' THEN 'undone' ELSE state END,
+                        settled_at = CASE WHEN left_then = '{}' THEN now() END,
+                        lost = (SELECT count(*) FROM deleted_instances WHERE deletion = $1)
+                    FROM (SELECT array_remove(nodes_left, $2::smallint) AS left_then FROM deletions WHERE id = $1) was
+                    WHERE id = $1 AND state = 'undoing' RETURNING study_instance_uid""",
+                    number, node,
+                )  # fmt: skip
+                if study is not None:
+                    await study_copies.recount(connection, study)
+
+        await self.database.run(unit)
+
+    async def is_indexed(self, sop_instance_uid: str, digest: bytes) -> bool:
+        """Whether the index has this object, wherever it lies."""
+
+        async def unit(connection: asyncpg.Connection) -> bool:
+            found: bool = await connection.fetchval(
+                "SELECT EXISTS (SELECT FROM instances WHERE sop_instance_uid = $1 AND digest = $2)",
+                sop_instance_uid, digest,
+            )  # fmt: skip
+            return found
+
+        return await self.database.run(unit)
 
     async def erased(self, due: Due, node: int = 0) -> None:
         """Its objects on a node are gone for good; with the audit event once they are on all."""

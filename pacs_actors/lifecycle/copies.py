@@ -12,7 +12,7 @@ from typing import Final, Literal
 import asyncpg
 from msgspec import Struct
 
-from pacs_actors.archive import availability, object_removals
+from pacs_actors.archive import availability, object_removals, study_copies
 from pacs_actors.archive.objects.keys import node_of, parse_key
 from pacs_actors.database import Database
 from pacs_actors.lifecycle import copy_removals
@@ -64,13 +64,6 @@ _HELD: Final = """
         (SELECT array_agg((c.store, c.form, c.transfer_syntax_uid, c.key, c.stored_bytes, c.stored_digest)) FROM object_copies c
             WHERE c.sop_instance_uid = i.sop_instance_uid AND c.object_digest = i.digest)
     FROM instances i"""
-
-# Not for each of a thousand instances that come back together.
-_RECALLED: Final = """
-    INSERT INTO study_storage AS u (study_instance_uid, recalled_at, accessed_at)
-    SELECT s.study_instance_uid, now(), now() FROM series e JOIN studies s ON s.id = e.study WHERE e.id = $1
-    ON CONFLICT (study_instance_uid) DO UPDATE SET recalled_at = excluded.recalled_at, accessed_at = excluded.accessed_at
-    WHERE u.recalled_at IS NULL OR u.recalled_at < now() - interval '1 minute'"""
 
 _NOTE: Final = """
     INSERT INTO object_copies (sop_instance_uid, object_digest, store, key, form, transfer_syntax_uid, stored_bytes,
@@ -197,22 +190,7 @@ class Copies:
         """Note that all of a study is in a store, if it is."""
 
         async def unit(connection: asyncpg.Connection) -> bool:
-            noted = await connection.fetchval(
-                """WITH counted AS (
-                    SELECT count(*)::integer AS all_of_it, count(c.key)::integer AS copied,
-                        coalesce(sum(c.stored_bytes), 0) AS bytes
-                    FROM studies s JOIN series e ON e.study = s.id JOIN instances i ON i.series = e.id
-                    LEFT JOIN object_copies c ON c.sop_instance_uid = i.sop_instance_uid AND c.object_digest = i.digest
-                        AND c.store = $2
-                    WHERE s.study_instance_uid = $1)
-                INSERT INTO study_copies (study_instance_uid, store, instances, stored_bytes)
-                SELECT $1, $2, copied, bytes FROM counted WHERE copied = all_of_it AND copied > 0
-                ON CONFLICT (study_instance_uid, store) DO UPDATE SET instances = excluded.instances,
-                    stored_bytes = excluded.stored_bytes
-                RETURNING true""",
-                study_instance_uid, store,
-            )  # fmt: skip
-            return noted is not None
+            return await study_copies.recount(connection, study_instance_uid, store)
 
         return await self.database.run(unit, within_s=_WITHIN_S)
 
@@ -223,10 +201,13 @@ class Copies:
         )
 
     async def released(self, study_instance_uid: str) -> None:
-        """Nothing of a study is a cached copy any more."""
-        await self._execute(
-            "UPDATE study_storage SET recalled_at = NULL WHERE study_instance_uid = $1", study_instance_uid
-        )
+        """Nothing of a study is a cached copy any more, unless it has come again meanwhile."""
+
+        async def unit(connection: asyncpg.Connection) -> None:
+            async with connection.transaction():
+                await study_copies.released(connection, study_instance_uid)
+
+        await self.database.run(unit, within_s=_WITHIN_S)
 
     async def accessed(self, study_instance_uids: Sequence[str]) -> None:
         """Note that studies were retrieved or viewed just now."""
@@ -374,7 +355,7 @@ class Copies:
                 )  # fmt: skip
                 await availability.settle(connection, [series])
                 if row[1] in ("NEARLINE", "OFFLINE"):
-                    await connection.execute(_RECALLED, series)
+                    await study_copies.note_recalled(connection, series)
                 return stored.key
 
         return await self.database.run(unit, urgent=True)

@@ -192,11 +192,12 @@ class LifecycleScheduler:
         """Let recalled studies go that were longest unused, as far as they are too much; none that is being looked at."""
         rows = await connection.fetch(
             f"""SELECT study_instance_uid FROM (
-                SELECT s.study_instance_uid, u.accessed_at,
+                SELECT s.study_instance_uid, s.number_of_instances, u.accessed_at,
                     sum(s.size_bytes) OVER (ORDER BY u.accessed_at DESC NULLS LAST, s.id) AS so_far
                 FROM {TABLES} WHERE u.recalled_at IS NOT NULL) recalled
             WHERE so_far > $1 AND coalesce(abs(extract(epoch FROM now() - accessed_at)) > $2, true)
-                AND EXISTS (SELECT FROM study_copies y WHERE y.study_instance_uid = recalled.study_instance_uid)
+                AND EXISTS (SELECT FROM study_copies y WHERE y.study_instance_uid = recalled.study_instance_uid
+                    AND y.instances = recalled.number_of_instances)
             LIMIT 1000""",  # noqa: S608 - our words
             self._cache_bytes, _IN_USE_S,
         )  # fmt: skip

@@ -93,7 +93,8 @@ def _place(rule: Rule, conditions: Conditions) -> list[str]:
 
     some_online = (
         "(s.availability = 'ONLINE' OR u.recalled_at IS NOT NULL "
-        "OR EXISTS (SELECT FROM series x WHERE x.study = s.id AND x.availability = 'ONLINE'))"
+        "OR EXISTS (SELECT FROM series x WHERE x.study = s.id AND x.availability = 'ONLINE') "
+        "OR EXISTS (SELECT FROM study_copies y WHERE y.study_instance_uid = s.study_instance_uid AND y.some_online))"
     )
     complete_somewhere = (
         "EXISTS (SELECT FROM study_copies y WHERE y.study_instance_uid = s.study_instance_uid "

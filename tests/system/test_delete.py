@@ -317,3 +317,24 @@ def test_what_is_deleted_stays_deleted_over_a_crash_and_a_rebuilt_index(
         assert ask(server, "POST", f"/api/v1/deletions/{number}/undo")[0] == 200
         assert visible(server, gone[0])
         assert counted(server) == totals(server)
+
+
+def test_undoing_says_how_many_objects_could_not_be_brought_back(clinic: Server) -> None:
+    study = stored(clinic, study_of("CT"))
+    number = delete(clinic, study[0].study)
+    peers.wait_until(settled(clinic, number, "aside"), "the objects aside")
+    keys = clinic.sql(
+        f"SELECT object_key FROM deleted_instances WHERE deletion = {number} ORDER BY sop_instance_uid"
+    )
+    kept = sorted(one.uid for one in study)
+    for path in (clinic.data / "quarantine" / "deleted").rglob("*"):
+        if path.is_file() and path.name.startswith(keys[0].replace("/", "-")):
+            path.unlink()
+    status, answer = ask(clinic, "POST", f"/api/v1/deletions/{number}/undo")
+    assert (status, answer["state"], answer["instances"], answer["lost"]) == (200, "undone", 2, 1)
+    [lost] = clinic.logged("deleted_object_lost")
+    assert lost["uid"] == kept[0]
+    there = clinic.sql(
+        f"SELECT sop_instance_uid FROM instances WHERE sop_instance_uid IN ('{kept[0]}', '{kept[1]}')"
+    )
+    assert there == kept[1:]

@@ -324,7 +324,7 @@ async def test_a_study_that_is_being_looked_at_stays_however_large_it_is(databas
     await execute(
         database, "INSERT INTO study_storage (study_instance_uid, recalled_at, accessed_at) VALUES ('1.2.3.1', now(), now())"
     )  # fmt: skip
-    await execute(database, "INSERT INTO study_copies VALUES ('1.2.3.1', 'nas', 1, 9)")
+    await execute(database, "INSERT INTO study_copies VALUES ('1.2.3.1', 'nas', 2, 9)")
     await desk.scheduler.run_once()
     assert await orders(database) == []
     await execute(database, "UPDATE study_storage SET accessed_at = now() - interval '1 hour'")
