@@ -4,6 +4,7 @@ node keeper and store watch."""
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -51,6 +52,11 @@ async def open_stores(settings: Settings) -> AsyncIterator[Mapping[str, TierStor
         yield {
             name: await stack.enter_async_context(make_store(name, settings.stores[name])) for name in names
         }
+
+
+def _end_node() -> None:
+    """Others serve what the node had: whoever is still connected here is served, and then it ends."""
+    os.kill(os.getppid(), signal.SIGTERM)
 
 
 class LifecycleBranch:
@@ -104,7 +110,7 @@ class LifecycleBranch:
             at_once=settings.replicas_at_once,
         )  # fmt: skip
         metadata = MetadataFiles(self._root / FOLDER, orders.settings.web.metadata_cache_bytes)
-        self.keeper = NodeKeeper(store, database, self.cache, self.recaller, metadata)
+        self.keeper = NodeKeeper(store, database, self.cache, self.recaller, metadata, _end_node)
         self.movers = [
             TierMover(
                 store, self.carrier, self.copies, self.moves, self.tiers, at_once=settings.objects_at_once

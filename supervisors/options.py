@@ -108,6 +108,16 @@ def with_underscores(arguments: Sequence[str]) -> Iterator[str]:
             yield from rest
 
 
+def user_name() -> str:
+    """Who runs the command, for the audit."""
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name
+        return "unknown"
+
+
 def print_json(value: object) -> None:
     json.dump(value, sys.stdout, indent=2, ensure_ascii=False, default=str)
     sys.stdout.write("\n")

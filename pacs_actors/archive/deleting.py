@@ -127,7 +127,7 @@ async def _delete(
                 g.size_bytes, g.digest
             FROM gone g JOIN series e ON e.id = g.series RETURNING size_bytes, slot)
         SELECT count(*)::integer, coalesce(sum(size_bytes), 0)::bigint,
-            coalesce(array_agg(DISTINCT (slot / 100)::smallint), '{}') FROM kept""",
+            coalesce(array_agg(DISTINCT slot_keeper(slot)), '{}') FROM kept""",
         number, series, target.sop_instance_uid,
     )  # fmt: skip
     instances, size_bytes, nodes = counted or (0, 0, [])

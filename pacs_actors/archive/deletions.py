@@ -61,8 +61,8 @@ _LEASE: Final = (
 )
 
 
-# The nodes that have objects of it: each does its part of what the state asks for.
-_NODES: Final = """coalesce((SELECT array_agg(DISTINCT (i.slot / 100)::smallint) FROM deleted_instances i
+# The nodes that see to objects of it: each does its part of what the state asks for.
+_NODES: Final = """coalesce((SELECT array_agg(DISTINCT slot_keeper(i.slot)) FROM deleted_instances i
     WHERE i.deletion = {}), '{{}}')"""
 
 
@@ -169,7 +169,7 @@ class Deletions:
         async def unit(connection: asyncpg.Connection) -> list[DeletedObject]:
             rows = await connection.fetch(
                 "SELECT object_key, sop_instance_uid, digest, size_bytes FROM deleted_instances "
-                "WHERE deletion = $1 AND object_key > $2 AND slot / 100 = $4 "
+                "WHERE deletion = $1 AND object_key > $2 AND slot_keeper(slot) = $4 "
                 "ORDER BY object_key LIMIT $3",
                 number, after, most, node,
             )  # fmt: skip
@@ -250,7 +250,7 @@ class Deletions:
         async def unit(connection: asyncpg.Connection) -> None:
             async with connection.transaction():
                 await connection.execute(
-                    "DELETE FROM deleted_instances WHERE deletion = $1 AND slot / 100 = $2", due.id, node
+                    "DELETE FROM deleted_instances WHERE deletion = $1 AND slot_keeper(slot) = $2", due.id, node
                 )
                 left = await connection.fetchval(
                     "UPDATE deletions SET nodes_left = array_remove(nodes_left, $2::smallint), leased_until = '-infinity' "

@@ -233,7 +233,8 @@ async def _waiting(connection: asyncpg.Connection) -> Waiting:
     )
     waiting = {row[0]: row[1] for row in commitments}
     down = await connection.fetch(
-        "SELECT node FROM archive_nodes WHERE seen_at BETWEEN now() - interval '30 days' AND now() - interval '1 minute' ORDER BY 1"
+        "SELECT node FROM archive_nodes WHERE forgotten_at IS NULL "
+        "AND seen_at BETWEEN now() - interval '30 days' AND now() - interval '1 minute' ORDER BY 1"
     )
     nodes = tuple(row[0] for row in down)
     failed = await connection.fetchval(

@@ -30,11 +30,11 @@ class Removal(Struct, frozen=True):
 async def note(
     connection: asyncpg.Connection, key: str, sop_instance_uid: str, digest: bytes, *, compare: bool = False
 ) -> None:
-    """In the transaction that lets it go. raises: ObjectMissing if it is no key of an object"""
+    """In the transaction that lets it go; nothing if its node was forgotten. raises: ObjectMissing if it is no key of an object"""
     place = parse_key(key)
     await connection.execute(
         "INSERT INTO object_removals (object_key, slot, batch, sop_instance_uid, digest, compare) "
-        "VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+        "SELECT $1, $2::integer, $3::bigint, $4, $5::bytea, $6::boolean WHERE slot_keeper($2) = $2 / 100 ON CONFLICT DO NOTHING",
         key, place.slot, place.batch, sop_instance_uid, digest, compare,
     )  # fmt: skip
 

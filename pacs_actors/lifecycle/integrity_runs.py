@@ -136,7 +136,7 @@ class IntegrityRuns:
                 )  # fmt: skip
                 await connection.execute(
                     "INSERT INTO integrity_runs (kind, fix, asked_by, node) SELECT $1, $2, $3, node FROM archive_nodes "
-                    "WHERE node <> $4 ON CONFLICT DO NOTHING",
+                    "WHERE node <> $4 AND forgotten_at IS NULL ON CONFLICT DO NOTHING",
                     kind, fix, storable(by.who), self.node,
                 )  # fmt: skip
                 if row is None:

@@ -22,6 +22,8 @@ OPEN: Final[tuple[State, ...]] = ("waiting", "running")
 RECALL_PRIORITY: Final = 10
 PREFETCH_PRIORITY: Final = 50
 POLICY_PRIORITY: Final = 100
+REHOMING: Final = "node forgotten"
+"""Why studies come back whose node is gone for good: nobody has recalled them, so they stay."""
 MOST_WATCHED: Final = 50
 """Of each kind: running, waiting, ended."""
 _TAKING: Final = 0x50414D56

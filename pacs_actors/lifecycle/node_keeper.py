@@ -6,7 +6,7 @@ removes copies of other nodes' objects once those are deleted. Every step may be
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 import asyncpg
@@ -34,7 +34,9 @@ class Comparing(Protocol):
 
 
 class NodeKeeper:
-    """metadata: made for the web of objects, of other nodes' too"""
+    """metadata:  made for the web of objects, of other nodes' too
+    forgotten: called when the archive goes on without this node
+    """
 
     def __init__(
         self,
@@ -43,9 +45,11 @@ class NodeKeeper:
         cache: NodeCache,
         comparing: Comparing,
         metadata: MetadataFiles,
+        forgotten: Callable[[], None] = lambda: None,
     ) -> None:
         self.store, self.database, self.cache, self.metadata = store, database, cache, metadata
         self.nodes, self.removals, self._comparing = Nodes(database), ObjectRemovals(database), comparing
+        self._forgotten = forgotten
         self._deletion = -1  # the newest whose copies are gone
         self.removed = 0
 
@@ -65,7 +69,10 @@ class NodeKeeper:
         """By itself: removing may take long."""
         while True:
             try:
-                await self.nodes.seen(self.store.node)
+                if not await self.nodes.seen(self.store.node):
+                    logs.error("node_forgotten", node=self.store.node)
+                    self._forgotten()
+                    return
             except Unavailable as why:
                 logs.debug("node_not_seen", why=str(why))
             await trio.sleep(SEEN_EVERY_S)

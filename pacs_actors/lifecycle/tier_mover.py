@@ -13,16 +13,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Final, Literal
 
 import trio
 
 from pacs_actors.archive.objects.keys import node_of_key
 from pacs_actors.archive.objects.local import LocalObjectStore
+from pacs_actors.lifecycle import node_forgetting
 from pacs_actors.lifecycle.carrier import Carrier, NoGoodCopy, OnAnotherNode
 from pacs_actors.lifecycle.copies import Availability, Copies, Copy, Held
 from pacs_actors.lifecycle.copy_removals import CLAIMED_S
-from pacs_actors.lifecycle.moves import ONLINE, Move, Moves
+from pacs_actors.lifecycle.moves import ONLINE, REHOMING, Move, Moves
 from pacs_actors.lifecycle.stores.errors import StoreError
 from pacs_actors.mail import Ready
 from pacs_actors.operations import logs
@@ -194,6 +196,9 @@ class _Moving:
         to, source = self.move.to_store, self.move.from_store
         if to == ONLINE:
             await self._each(self._bring_in)
+            if self.move.why == REHOMING:
+                rehomed = partial(node_forgetting.rehomed, study_instance_uid=self.move.study_instance_uid)
+                await self.copies.database.run(rehomed)
         elif to:
             async for page in self._pages():
                 await self._copy_out(page, to)

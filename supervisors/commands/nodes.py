@@ -6,7 +6,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from supervisors.options import Commands, add_json_option, add_settings_options, print_json, settings_from
+from supervisors.options import (
+    Commands,
+    add_json_option,
+    add_settings_options,
+    print_json,
+    settings_from,
+    user_name,
+)
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -33,6 +40,22 @@ def register(commands: Commands) -> None:
     )
     adopt.later = add_settings_options
     adopt.set_defaults(run=run_adopt)
+    forget = actions.add_parser(
+        "forget",
+        help="go on without a node that is gone for good",
+        description="Take a node out of the archive whose disk is lost: what has a copy in a store is served from there and "
+        "brought back to the other nodes, what has none is listed (exit code 1) and marked as unavailable. Its number is never "
+        "given again. Refused while it is alive.",
+    )
+    forget.add_argument("number", type=int, metavar="N", help="of the node")
+    forget.add_argument(
+        "--on-demand",
+        action="store_true",
+        help="bring studies back when somebody asks for them, not all at once",
+    )
+    add_json_option(forget)
+    forget.later = add_settings_options
+    forget.set_defaults(run=run_forget)
 
 
 def run_list(arguments: argparse.Namespace) -> int:
@@ -44,7 +67,7 @@ def run_list(arguments: argparse.Namespace) -> int:
 
     async def unit(connection: asyncpg.Connection[Any]) -> list[asyncpg.Record]:
         found: list[asyncpg.Record] = await connection.fetch(
-            "SELECT node, folder, since, seen_at FROM archive_nodes ORDER BY node"
+            "SELECT node, folder, since, seen_at FROM archive_nodes WHERE forgotten_at IS NULL ORDER BY node"
         )
         return found
 
@@ -92,3 +115,44 @@ def run_adopt(arguments: argparse.Namespace) -> int:
         raise NumberTaken(node, alive)
     print(f"node {node} is {data} now")
     return 0
+
+
+def run_forget(arguments: argparse.Namespace) -> int:
+    settings = settings_from(arguments)
+    import trio
+
+    from pacs_actors.lifecycle import node_forgetting
+    from protocols.errors import ConfigError
+    from protocols.messages.audit import Actor
+    from supervisors.database_access import on_connection
+
+    if settings.database.url is None:
+        raise ConfigError("database.url: an embedded database has one node")
+    quick = [name for name, store in settings.stores.items() if store.tier == "nearline"]
+    node: int = arguments.number
+    lost: list[str] = []
+
+    async def unit(connection: asyncpg.Connection[Any]) -> tuple[int, int, list[str]]:
+        successor = await node_forgetting.begin(connection, node, Actor(user_name(), "command"))
+        copied = 0
+        async for some in node_forgetting.settle(connection, node, quick, rehome=not arguments.on_demand):
+            copied += some.copied
+            lost.extend(some.lost)
+            if not arguments.json:
+                for uid in some.lost:
+                    print(f"lost  {uid}", flush=True)
+        return successor, copied, await node_forgetting.lost_deletions(connection, node)
+
+    successor, copied, undoable = trio.run(on_connection, settings, unit)
+    if arguments.json:
+        print_json(
+            {"node": node, "successor": successor, "copied": copied, "lost": lost, "lost_deleted": undoable}
+        )
+    else:
+        for uid in undoable:
+            print(f"lost, and was deleted  {uid}")
+        print(
+            f"node {node} is forgotten: {copied} instances are had from copies, {len(lost)} are lost"
+            + (f", {len(undoable)} that were deleted cannot be brought back" if undoable else "")
+        )
+    return 1 if lost or undoable else 0

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,7 +46,7 @@ def postgres() -> Postgres:
 @pytest.fixture(scope="module")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The settings of a store in an S3 server."""
-    with seaweed.running(tmp_path_factory.mktemp("s3")) as server:
+    with seaweed.Seaweed.running(tmp_path_factory.mktemp("s3")) as server:
         yield (
             f'kind = "s3"\nendpoint = "{server.endpoint}"\nbucket = "{seaweed.BUCKET}"\n'
             f'access_key = "{seaweed.ACCESS_KEY}"\nsecret_key = "{seaweed.SECRET_KEY}"\nprefix = "nodes/"'
@@ -172,7 +176,7 @@ def test_a_node_that_is_killed_in_the_middle_of_moves_leaves_them_to_be_ended(
 def test_a_store_that_is_away_keeps_no_node_from_its_own_objects(postgres: Postgres, tmp_path: Path) -> None:
     dsn = postgres.create_database()
     (tmp_path / "s3").mkdir()
-    with seaweed.running(tmp_path / "s3") as server:
+    with seaweed.Seaweed.running(tmp_path / "s3") as server:
         store = (
             f'kind = "s3"\nendpoint = "{server.endpoint}"\nbucket = "{seaweed.BUCKET}"\nattempts = 2\n'
             f'access_key = "{seaweed.ACCESS_KEY}"\nsecret_key = "{seaweed.SECRET_KEY}"\nrequest_timeout_s = 2'
@@ -200,3 +204,58 @@ def test_a_store_that_is_away_keeps_no_node_from_its_own_objects(postgres: Postg
             for asked in (second, third):
                 assert retrieved(asked, before + study) == {each.uid: each.data for each in before + study}
             consistent(three)
+
+
+def test_a_node_whose_disk_is_lost_is_forgotten_and_what_it_had_is_served_by_others(
+    postgres: Postgres, tmp_path: Path
+) -> None:
+    dsn = postgres.create_database()
+    first, second = (node(tmp_path, dsn, number) for number in (0, 1))
+    with running(first), running(second):
+        safe, deleted = sent(second), sent(second)
+        replicated(first, safe)
+        replicated(first, deleted)
+        number = done(first, "DELETE", f"/studies/{deleted[0].study}")["deletion"]
+        (tmp_path / STORE).rename(tmp_path / "away")  # the store is not to be had
+        unsafe = sent(second)
+        peers.wait_until(lambda: found(first, unsafe) == 3, "the other node to find it")
+        words = [
+            sys.executable, "-m", "supervisors.cli", "nodes", "forget", "1", "--json", "--config", str(tmp_path / "node0.toml"),
+            *first.options[2:4],
+        ]  # fmt: skip
+        refused = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+        assert refused.returncode == 2 and "node 1 is alive" in refused.stderr
+
+        second.kill()
+        shutil.rmtree(second.data)
+        shutil.rmtree(tmp_path / STORE, ignore_errors=True)
+        (tmp_path / "away").rename(tmp_path / STORE)
+        peers.wait_until(
+            lambda: [one["alive"] for one in done(first, "GET", "/storage")["nodes"]] == [True, False],
+            "it to be taken for dead",
+            within_s=60,
+        )
+        told = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+        assert told.returncode == 1, told.stderr
+        answer = json.loads(told.stdout)
+        assert (answer["copied"], sorted(answer["lost"])) == (3, sorted(one.uid for one in unsafe))
+        assert [one["node"] for one in done(first, "GET", "/storage")["nodes"]] == [0]
+
+        peers.wait_until(lambda: len(first.objects()) == 3, "what has copies to be brought to the other node")
+        assert retrieved(first, safe) == {one.uid: one.data for one in safe} and place(first, safe)[0] == 3
+        done(first, "POST", f"/deletions/{number}/undo")
+        peers.wait_until(lambda: found(first, deleted) == 3, "what was deleted to be back from copies")
+        assert retrieved(first, deleted) == {one.uid: one.data for one in deleted}
+        told_get, _ = peers.get(first, unsafe, "STUDY", {"StudyInstanceUID": unsafe[0].study})
+        assert told_get.counts() == (None, 0, 3, 0)
+        lost = {one["sop_instance_uid"] for one in done(first, "GET", "/integrity/findings")["items"]}
+        assert lost == {one.uid for one in unsafe}
+
+        assert set(peers.send(first, *unsafe)) == {0}, "whoever has it still may send it again"
+        peers.wait_until(lambda: place(first, unsafe)[0] == 3, "it to be there again")
+        assert retrieved(first, unsafe) == {one.uid: one.data for one in unsafe}
+
+        second.start(wait=False)
+        assert second.process is not None and second.process.wait(30) == 2
+        assert "node 1 was forgotten" in second.tail()
+        consistent((first,))
