@@ -24,7 +24,7 @@ from msgspec import Struct
 from pacs_actors.archive.objects.interface import ObjectFile
 from pacs_actors.lifecycle.stores.copy_keys import object_key
 from pacs_actors.lifecycle.stores.s3 import S3Store
-from tests.seaweed import BUCKET, Seaweed, running
+from tests.seaweed import BUCKET, Seaweed
 
 MIB: Final = 1024 * 1024
 AT_ONCE: Final = 8
@@ -143,7 +143,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--turns", type=int, default=5)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name, running(Path(name)) as server:
+    with tempfile.TemporaryDirectory() as name, Seaweed.running(Path(name)) as server:
         trio.run(report, server, options.turns, Path(name))
 
 

@@ -6,30 +6,29 @@ import fcntl
 import os
 import shutil
 import subprocess
-import time
 from base64 import b64encode
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from config.stores import LifecycleStoreSettings
-from tests.system.server import free_port
+from tests.store_server import StoreServer
 
 ACCOUNT, CONTAINER = "testaccount", "copies"
 ACCOUNT_KEY = b64encode(b"an account's key that opens tests").decode()
-START_WITHIN_S = 60.0
 _PACKAGES = Path(__file__).resolve().parent / "azurite"
 
 
-class Azurite:
-    """A running server. endpoint: ``http://127.0.0.1:port/account``; a test that stops it has a server of its own"""
+class Azurite(StoreServer):
+    """A running server. endpoint: ``http://127.0.0.1:port/account``"""
+
+    start_within_s = 60.0
 
     def __init__(self, folder: Path, port: int) -> None:
-        self.folder, self.port, self.endpoint = folder, port, f"http://127.0.0.1:{port}/{ACCOUNT}"
-        self.process: subprocess.Popen[bytes] | None = None
+        super().__init__(folder, port)
+        self.endpoint = f"{self.endpoint}/{ACCOUNT}"
 
     def settings(self, **changes: Any) -> LifecycleStoreSettings:
         """A store in it; ``prefix`` keeps the tests apart."""
@@ -61,16 +60,13 @@ class Azurite:
                 env={**os.environ, "AZURITE_ACCOUNTS": f"{ACCOUNT}:{ACCOUNT_KEY}"},
                 stdout=log, stderr=log, stdin=subprocess.DEVNULL,
             )  # fmt: skip
-        container, until = self.container(), time.monotonic() + START_WITHIN_S
-        while True:
-            try:
-                if not container.exists():
-                    container.create_container()
-                return
-            except Exception:
-                assert self.process.poll() is None, self._log()
-                assert time.monotonic() < until, self._log()
-                time.sleep(0.1)
+        container = self.container()
+
+        def ready() -> None:
+            if not container.exists():
+                container.create_container()
+
+        self.wait(ready)
 
     def stop(self) -> None:
         """Gently: what it stores it keeps in memory for a while."""
@@ -82,9 +78,6 @@ class Azurite:
                 self.process.kill()
                 self.process.wait()
             self.process = None
-
-    def _log(self) -> str:
-        return (self.folder / "log").read_text(errors="replace")[-4000:]
 
 
 def installed() -> str:
@@ -104,20 +97,8 @@ def installed() -> str:
     return node
 
 
-@contextmanager
-def running(folder: Path) -> Iterator[Azurite]:
-    """A server of one's own, for tests that stop it."""
-    server = Azurite(folder, free_port())
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
-        shutil.rmtree(folder / "data", ignore_errors=True)
-
-
 @pytest.fixture(scope="session")
 def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
     """One server for all tests of a process; each has a prefix of its own."""
-    with running(tmp_path_factory.mktemp("azurite")) as server:
+    with Azurite.running(tmp_path_factory.mktemp("azurite")) as server:
         yield server

@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from config.stores import LifecycleStoreSettings
+from tests.store_server import StoreServer
 from tests.system.server import free_port
 
 ACCESS_KEY, SECRET_KEY, BUCKET = "TESTACCESSKEY", "test-secret-key", "copies"
-START_WITHIN_S = 90.0
 
 
-class Seaweed:
-    """A running server. endpoint: ``http://127.0.0.1:port``; process: may be killed by a test that has its own server"""
+class Seaweed(StoreServer):
+    """A running server. endpoint: ``http://127.0.0.1:port``"""
+
+    start_within_s = 90.0
 
     def __init__(self, folder: Path, port: int) -> None:
-        self.folder, self.port, self.endpoint = folder, port, f"http://127.0.0.1:{port}"
-        self.process: subprocess.Popen[bytes] | None = None
+        super().__init__(folder, port)
         self._ports: dict[str, int] = {}
 
     def settings(self, **changes: Any) -> LifecycleStoreSettings:
@@ -76,21 +74,15 @@ class Seaweed:
                 ],
                 stdout=log, stderr=log, stdin=subprocess.DEVNULL,
             )  # fmt: skip
-        self._wait()
+        client = self.client()
 
-    def _wait(self) -> None:
-        client, until = self.client(), time.monotonic() + START_WITHIN_S
-        while True:
-            try:
-                if all(bucket["Name"] != BUCKET for bucket in client.list_buckets()["Buckets"]):
-                    client.create_bucket(Bucket=BUCKET)
-                # Not the port: volumes come later.
-                client.put_object(Bucket=BUCKET, Key="ready", Body=b"ready")
-                return
-            except Exception:
-                assert self.process is not None and self.process.poll() is None, self._log()
-                assert time.monotonic() < until, self._log()
-                time.sleep(0.1)
+        def ready() -> None:
+            if all(bucket["Name"] != BUCKET for bucket in client.list_buckets()["Buckets"]):
+                client.create_bucket(Bucket=BUCKET)
+            # Not the port: volumes come later.
+            client.put_object(Bucket=BUCKET, Key="ready", Body=b"ready")
+
+        self.wait(ready)
 
     def stop(self) -> None:
         """At once: on SIGTERM it waits half a minute for those who are connected."""
@@ -102,24 +94,9 @@ class Seaweed:
                 for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
                     left.unlink(missing_ok=True)
 
-    def _log(self) -> str:
-        return (self.folder / "log").read_text(errors="replace")[-4000:]
-
-
-@contextmanager
-def running(folder: Path) -> Iterator[Seaweed]:
-    """A server of one's own, for tests that stop it."""
-    server = Seaweed(folder, free_port())
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
-        shutil.rmtree(folder / "data", ignore_errors=True)
-
 
 @pytest.fixture(scope="session")
 def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
     """One server for all tests of a process; each has a prefix of its own."""
-    with running(tmp_path_factory.mktemp("seaweed")) as server:
+    with Seaweed.running(tmp_path_factory.mktemp("seaweed")) as server:
         yield server

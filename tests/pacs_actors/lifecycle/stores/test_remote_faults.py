@@ -14,10 +14,11 @@ from msgspec.structs import replace
 from pacs_actors.lifecycle.stores.errors import CopyMissing, StoreDenied, StoreError, StoreUnavailable
 from pacs_actors.lifecycle.stores.interface import ByteStream, TierStore
 from pacs_actors.lifecycle.stores.opening import make_store
-from tests import azure_server, seaweed
+from tests.azure_server import Azurite
 from tests.pacs_actors.lifecycle.stores.helpers import all_keys, key_of, put, read, some_bytes, stream
 from tests.pacs_actors.lifecycle.stores.misbehaving import Fault
 from tests.pacs_actors.lifecycle.stores.sites import GET, HEAD, PUT, AzureSite, Site
+from tests.seaweed import Seaweed
 from tests.system.server import free_port
 
 SMALL, LARGE = 50_000, 11 * 1024**2
@@ -260,11 +261,11 @@ async def test_a_source_is_read_no_faster_than_parts_are_taken(remote: TierStore
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("running", [seaweed.running, azure_server.running], ids=["s3", "azure"])
+@pytest.mark.parametrize("kind", [Seaweed, Azurite])
 async def test_a_server_that_was_away_comes_back_and_has_what_it_acknowledged(
-    tmp_path: Path, running: Any
+    tmp_path: Path, kind: type[Seaweed] | type[Azurite]
 ) -> None:
-    with running(tmp_path) as server:
+    with kind.running(tmp_path) as server:
         async with make_store("cold", server.settings(attempts=2, part_bytes=5 * 1024**2)) as store:
             kept = [await put(store, some_bytes(size), instance=size) for size in (SMALL, LARGE)]
             server.stop()
