@@ -1,12 +1,10 @@
-import { useMantineColorScheme } from "@mantine/core";
 import { BarChart as Bars } from "echarts/charts";
-import { AriaComponent, GridComponent, TooltipComponent } from "echarts/components";
-import { init, use as register, type EChartsType } from "echarts/core";
-import { CanvasRenderer } from "echarts/renderers";
-import { useEffect, useRef } from "react";
+import { use as register } from "echarts/core";
+import { useEffect } from "react";
 import { bytes } from "@/lib/format";
+import { TOOLTIP, useChart } from "@/ui/chart";
 
-register([Bars, GridComponent, TooltipComponent, AriaComponent, CanvasRenderer]);
+register([Bars]);
 
 export interface Bar {
   name: string;
@@ -23,22 +21,9 @@ interface Props {
 
 /** How large some things are. */
 export default function BarChart({ bars, label, language, lying = false }: Props) {
-  const place = useRef<HTMLDivElement>(null);
-  const chart = useRef<EChartsType>(undefined);
-  const dark = useMantineColorScheme().colorScheme === "dark";
+  const { place, chart, colours } = useChart();
   useEffect(() => {
-    if (!place.current) return;
-    const made = (chart.current = init(place.current, null, { renderer: "canvas" }));
-    const resized = new ResizeObserver(() => made.resize());
-    resized.observe(place.current);
-    return () => {
-      resized.disconnect();
-      made.dispose();
-    };
-  }, []);
-  useEffect(() => {
-    const ink = dark ? "#97a2af" : "#5b6776";
-    const line = dark ? "#2a3440" : "#d9dfe6";
+    const { ink, line } = colours;
     const size = (value: unknown) => bytes(Number(value), language);
     const names = {
       type: "category" as const,
@@ -57,8 +42,7 @@ export default function BarChart({ bars, label, language, lying = false }: Props
     chart.current?.setOption(
       {
         animation: false,
-        // The usual tooltip is HTML with styles of its own, which the page's policy forbids.
-        tooltip: { trigger: "axis", axisPointer: { type: "shadow" }, renderMode: "richText", confine: true, valueFormatter: size }, // prettier-ignore
+        tooltip: { ...TOOLTIP, axisPointer: { type: "shadow" }, valueFormatter: size },
         grid: { left: 8, right: 20, top: 12, bottom: 4, containLabel: true },
         xAxis: lying ? values : names,
         yAxis: lying ? names : values,
@@ -66,7 +50,7 @@ export default function BarChart({ bars, label, language, lying = false }: Props
           {
             type: "bar",
             name: label,
-            color: dark ? "#68c2d0" : "#0b7285",
+            color: colours.first,
             barMaxWidth: 22,
             barMinWidth: 2,
             itemStyle: { borderRadius: lying ? [0, 3, 3, 0] : [3, 3, 0, 0] },
@@ -76,6 +60,6 @@ export default function BarChart({ bars, label, language, lying = false }: Props
       },
       { notMerge: true },
     );
-  }, [bars, dark, label, language, lying]);
+  }, [bars, chart, colours, label, language, lying]);
   return <div ref={place} className="chart" role="img" aria-label={label} />;
 }

@@ -1,13 +1,11 @@
-import { useMantineColorScheme } from "@mantine/core";
 import { LineChart } from "echarts/charts";
-import { AriaComponent, GridComponent, TooltipComponent } from "echarts/components";
-import { init, use as register, type EChartsType } from "echarts/core";
-import { CanvasRenderer } from "echarts/renderers";
-import { useEffect, useRef } from "react";
+import { use as register } from "echarts/core";
+import { useEffect } from "react";
 import { bytes } from "@/lib/format";
 import type { Sample } from "@/lib/rates";
+import { TOOLTIP, useChart } from "@/ui/chart";
 
-register([LineChart, GridComponent, TooltipComponent, AriaComponent, CanvasRenderer]);
+register([LineChart]);
 
 const SHOWN_S = 300;
 /** Where nothing comes, the scale stays a sensible one. */
@@ -27,24 +25,11 @@ interface Props {
 
 /** Images and bytes a second over the last minutes. */
 export default function IngestChart({ samples, label, names, language }: Props) {
-  const place = useRef<HTMLDivElement>(null);
-  const chart = useRef<EChartsType>(undefined);
-  const dark = useMantineColorScheme().colorScheme === "dark";
-  useEffect(() => {
-    if (!place.current) return;
-    const made = (chart.current = init(place.current, null, { renderer: "canvas" }));
-    const resized = new ResizeObserver(() => made.resize());
-    resized.observe(place.current);
-    return () => {
-      resized.disconnect();
-      made.dispose();
-    };
-  }, []);
+  const { place, chart, colours } = useChart();
   const [instances, volume] = names;
   useEffect(() => {
-    const ink = dark ? "#97a2af" : "#5b6776";
+    const { ink, line } = colours;
     const end = samples.at(-1)?.at ?? Date.now() / 1000;
-    const line = dark ? "#2a3440" : "#d9dfe6";
     const axis = {
       axisLabel: { color: ink, fontSize: 11 },
       axisLine: { lineStyle: { color: line } },
@@ -52,8 +37,7 @@ export default function IngestChart({ samples, label, names, language }: Props) 
     };
     chart.current?.setOption({
       animation: false,
-      // The usual tooltip is HTML with styles of its own, which the page's policy forbids.
-      tooltip: { trigger: "axis", renderMode: "richText", confine: true },
+      tooltip: TOOLTIP,
       grid: { left: 8, right: 8, top: 12, bottom: 4, containLabel: true },
       xAxis: {
         type: "time",
@@ -82,7 +66,7 @@ export default function IngestChart({ samples, label, names, language }: Props) 
           showSymbol: false,
           smooth: 0.2,
           lineStyle: { width: 2 },
-          color: dark ? "#68c2d0" : "#0b7285",
+          color: colours.first,
           areaStyle: { opacity: 0.15 },
           data: samples.map((sample) => [sample.at * 1000, Math.round(sample.instancesPerSecond * 10) / 10]),
         },
@@ -93,12 +77,12 @@ export default function IngestChart({ samples, label, names, language }: Props) 
           showSymbol: false,
           smooth: 0.2,
           lineStyle: { width: 1.5, type: "dashed" },
-          color: dark ? "#f2b45c" : "#96560a",
+          color: colours.second,
           tooltip: { valueFormatter: (value: unknown) => `${bytes(Number(value), language)}/s` },
           data: samples.map((sample) => [sample.at * 1000, Math.round(sample.bytesPerSecond)]),
         },
       ],
     });
-  }, [samples, dark, instances, volume, language]);
+  }, [samples, chart, colours, instances, volume, language]);
   return <div ref={place} className="chart" role="img" aria-label={label} />;
 }
