@@ -11,7 +11,7 @@ import os
 import re
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Final
 
 from xxhash import xxh3_128
 
+from pacs_actors.archive.cache_limit import CacheLimit
 from pacs_actors.operations import logs
 
 _MAGIC: Final = b"PACSMETA"
@@ -27,9 +28,6 @@ _HEADER_BYTES: Final = len(_MAGIC) + 16
 _SERIES: Final = re.compile(r"[0-9a-f]{16}", re.ASCII)
 _NAME: Final = re.compile(r"[0-9a-f]{16}-[0-9a-f]{32}", re.ASCII)
 _USED_EVERY_S: Final = 3600.0
-_EVICT_TO: Final = 0.9
-_LOOK_EVERY: Final = 0.05  # of the limit
-
 
 FOLDER: Final = Path("cache", "metadata")
 """In the server's folder."""
@@ -45,8 +43,7 @@ class MetadataFiles:
     """limit_bytes: what the folder may take; a little more for a moment"""
 
     def __init__(self, folder: Path, limit_bytes: int) -> None:
-        self.folder, self._limit_bytes = folder, limit_bytes
-        self._written = limit_bytes  # the first write looks at what is there
+        self.folder, self._limit = folder, CacheLimit(limit_bytes)
 
     def read(self, name: str) -> bytes | None:
         """None if there is none, or a damaged one."""
@@ -77,9 +74,7 @@ class MetadataFiles:
             with suppress(OSError):
                 half.unlink()
             return
-        self._written += len(body) + _HEADER_BYTES
-        if self._written > self._limit_bytes * _LOOK_EVERY:
-            self._written = 0
+        if self._limit.wrote(len(body) + _HEADER_BYTES):
             self.evict()
 
     def remove(self, series: Iterable[str]) -> None:
@@ -97,7 +92,10 @@ class MetadataFiles:
 
     def evict(self) -> None:
         """Remove the files not used for longest until the folder is small enough, and what nobody would ever ask for."""
-        files = []
+        self._limit.evict(self._files())
+
+    def _files(self) -> Iterator[tuple[int, int, str]]:
+        """(last used, bytes, path) of each."""
         for shard in self.folder.glob("[0-9a-f][0-9a-f]"):
             with suppress(OSError), os.scandir(shard) as entries:
                 for entry in entries:
@@ -106,16 +104,7 @@ class MetadataFiles:
                             Path(entry.path).unlink()  # of an earlier version
                             continue
                         status = entry.stat(follow_symlinks=False)
-                        files.append((status.st_mtime_ns, status.st_size, entry.path))
-        total = sum(size for _, size, _ in files)
-        if total <= self._limit_bytes:
-            return
-        for _, size, path in sorted(files):
-            if total <= self._limit_bytes * _EVICT_TO:
-                return
-            with suppress(OSError):
-                Path(path).unlink()
-                total -= size
+                        yield status.st_mtime_ns, status.st_size, entry.path
 
     def _path(self, name: str) -> Path:
         if not _NAME.fullmatch(name):

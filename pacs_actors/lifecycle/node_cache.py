@@ -16,14 +16,13 @@ from typing import Final
 
 from xxhash import xxh3_128
 
+from pacs_actors.archive.cache_limit import CacheLimit
 from pacs_actors.archive.objects.keys import CACHE_FOLDER, ObjectMissing, cache_key, parse_key, place_of
 from pacs_actors.operations import logs
 from pacs_actors.threads import NativePool
 from protocols.dataset.part10 import PREAMBLE_BYTES
 from protocols.errors import CannotUnderstand, OutOfResources
 
-_EVICT_TO: Final = 0.9
-_LOOK_EVERY: Final = 0.05  # of the limit
 _USED_EVERY_S: Final = 60.0
 _HALF: Final = ".half"
 _ABANDONED_S: Final = 3600.0
@@ -38,13 +37,8 @@ class NodeCache:
     def __init__(
         self, root: Path, limit_bytes: int, threads: NativePool, free_bytes: Callable[[], int]
     ) -> None:
-        self._root, self._limit_bytes, self._threads, self._free_bytes = (
-            root,
-            limit_bytes,
-            threads,
-            free_bytes,
-        )
-        self._written = limit_bytes  # the first copy looks at what is there
+        self._root, self._threads, self._free_bytes = root, threads, free_bytes
+        self._limit = CacheLimit(limit_bytes)
         self.brought = self.evicted = 0
 
     async def find(self, key: str) -> str | None:
@@ -85,9 +79,7 @@ class NodeCache:
             with suppress(OSError):
                 half.unlink()
         self.brought += 1
-        self._written += size_bytes
-        if self._written > self._limit_bytes * _LOOK_EVERY:
-            self._written = 0
+        if self._limit.wrote(size_bytes):
             await self._threads.run(self.evict)
         return copy
 
@@ -109,17 +101,7 @@ class NodeCache:
     # -- on native threads ------------------------------------------------------------------------------------------------------
     def evict(self) -> None:
         """Remove what was not used for longest until the folder is small enough."""
-        files = [(used, size, path) for _, used, size, path in self._files()]
-        total = sum(size for _, size, _ in files)
-        if total <= self._limit_bytes:
-            return
-        for _, size, path in sorted(files):
-            if total <= self._limit_bytes * _EVICT_TO:
-                return
-            with suppress(OSError):
-                Path(path).unlink()
-                total -= size
-                self.evicted += 1
+        self.evicted += self._limit.evict((used, size, path) for _, used, size, path in self._files())
 
     def _files(self) -> Iterator[tuple[str, int, int, str]]:
         """(object's key, last used, bytes on the disk, path) of each copy."""
