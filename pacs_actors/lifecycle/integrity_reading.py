@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from enum import Enum
 from threading import Event, Lock
 from time import monotonic
@@ -22,7 +21,7 @@ from pacs_actors.operations import logs
 from protocols.dataset.part10 import PREAMBLE_BYTES, ObjectRecord, parse_prefix, read_record
 from protocols.errors import CannotUnderstand
 
-PIECE_BYTES: Final = 1024 * 1024
+PIECE_BYTES: Final = 4 * 1024 * 1024  # smaller ones cost a disk a third of its speed
 _BLOCK: Final = 4096
 _HEAD_BYTES: Final = 4096  # of an object, to find its UID in
 _SLOWER: Final = 10.0
@@ -92,37 +91,14 @@ class Pace:
 
 
 def page_aligned() -> memoryview:
-    """A buffer that may be read into past the page cache."""
-    return memoryview(mmap.mmap(-1, PIECE_BYTES))
+    """A buffer of PIECE_BYTES that may be read into past the page cache."""
+    memory = mmap.mmap(-1, PIECE_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with suppress(OSError, AttributeError):
+        memory.madvise(mmap.MADV_HUGEPAGE)  # fewer pages to pin for each read
+    return memoryview(memory)
 
 
-def read_some(
-    store: Openable, keys: deque[str], digests: Mapping[str, bytes], pace: Pace
-) -> tuple[int, int, list[Reading]]:
-    """Read keys off a queue that threads share, until it is empty; (objects, bytes) that were intact, and what was not.
-
-    Ends early when the pace is stopped.
-    digests:  as the index has them, of the keys that it knows
-    """
-    buffer = page_aligned()
-    objects = size_bytes = 0
-    troubles: list[Reading] = []
-    while True:
-        try:
-            key = keys.popleft()
-            reading = _read_surely(store, key, buffer, pace, digests.get(key))
-        except (IndexError, Stopped):
-            return objects, size_bytes, troubles
-        if reading.condition is Condition.INTACT:
-            objects += 1
-            size_bytes += reading.size_bytes
-        else:
-            troubles.append(reading)
-
-
-def _read_surely(
-    store: Openable, key: str, buffer: memoryview, pace: Pace, expected: bytes | None
-) -> Reading:
+def read_surely(store: Openable, key: str, buffer: memoryview, pace: Pace, expected: bytes | None) -> Reading:
     """What a second look does not see was not on the medium. raises: Stopped"""
     reading = read_object(store, key, buffer, pace, expected)
     if reading.condition not in (Condition.CORRUPT, Condition.UNREADABLE):
@@ -182,7 +158,7 @@ def _compare(key: str, file: ObjectFile, buffer: memoryview, pace: Pace, expecte
 
 def _pieces(file: ObjectFile, buffer: memoryview, pace: Pace) -> Iterator[memoryview]:
     """The object from its beginning. Each piece is valid until the next. raises: OSError, Stopped"""
-    with _past_the_cache(file) as fd:
+    with past_the_cache(file) as fd:
         done = 0
         while done < file.size_bytes:
             wanted = min(len(buffer), file.size_bytes - done)
@@ -196,8 +172,8 @@ def _pieces(file: ObjectFile, buffer: memoryview, pace: Pace) -> Iterator[memory
 
 
 @contextmanager
-def _past_the_cache(file: ObjectFile) -> Iterator[int]:
-    """A descriptor that reads from the medium, and leaves in the page cache what others need there.
+def past_the_cache(file: ObjectFile) -> Iterator[int]:
+    """A descriptor that reads from the medium, and leaves in the page cache what others need there. raises: OSError
 
     Where the file system has no O_DIRECT, the object is dropped from the cache before and after.
     """

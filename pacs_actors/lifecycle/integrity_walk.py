@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import AsyncIterator
-from typing import Final
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Final, TypeVar
 
+import trio
 from msgspec import Struct
 
 from pacs_actors.archive.objects.interface import ObjectStore
@@ -13,6 +15,8 @@ from pacs_actors.archive.objects.keys import MAX_BATCH, node_of, parse_key
 from pacs_actors.lifecycle.integrity_rows import STRETCH_OBJECTS, IntegrityRows, Row
 from pacs_actors.operations import logs
 from pacs_actors.threads import NativePool
+
+T = TypeVar("T")
 
 _MOST_FOLDERS: Final = 2048
 
@@ -44,7 +48,7 @@ class Stretch(Struct, frozen=True):
 
 async def stretches(
     store: ObjectStore, pool: NativePool, rows: IntegrityRows | None, begin: Cursor
-) -> AsyncIterator[Stretch]:
+) -> AsyncGenerator[Stretch, None]:
     """All of the store's node from a cursor on.
 
     Rows are asked for before the folders are listed: what is stored meanwhile has no row yet.
@@ -73,6 +77,35 @@ async def stretches(
             if last >= MAX_BATCH:
                 break
             first = last + 1
+
+
+async def in_advance(source: AsyncGenerator[T, None], use: Callable[[T], Awaitable[None]]) -> None:
+    """Use what comes from a source, one after the other, while the source is at the next one already.
+
+    raises: what either raises, in no group
+    """
+    made, coming = trio.open_memory_channel[T](0)
+    failures: list[Exception] = []
+
+    async def make() -> None:
+        try:
+            with made:  # in one step, or whoever waits would cancel a failure that is on its way
+                async with aclosing(source):
+                    async for one in source:
+                        await made.send(one)
+        except Exception as failure:
+            failures.append(failure)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(make)
+        try:
+            async for one in coming:
+                await use(one)
+        except Exception as failure:
+            failures.append(failure)
+        nursery.cancel_scope.cancel()
+    if failures:
+        raise failures[0]
 
 
 def _listed(

@@ -96,7 +96,10 @@ class Scrubber:
 
         try:
             await keeper.go_on(await self.book.unmoved())
-            async with NativePool(self.settings.threads, "scrub") as pool, trio.open_nursery() as watching:
+            async with (
+                NativePool(self.settings.threads + 1, "scrub") as pool,
+                trio.open_nursery() as watching,
+            ):
                 watching.start_soon(self._watch, pace)
                 rows = IntegrityRows(self.book.database)
                 walk = partial(scrub, self.store, rows, pool, pace, work.cursor, tell)

@@ -14,12 +14,15 @@ from msgspec import Struct
 
 from pacs_actors.archive.objects.interface import ObjectStore
 from pacs_actors.archive.objects.keys import ObjectMissing
-from pacs_actors.lifecycle.integrity_reading import Condition, Openable, Pace, Reading, read_some
+from pacs_actors.lifecycle.integrity_reading import PIECE_BYTES, Condition, Openable, Pace, Reading
 from pacs_actors.lifecycle.integrity_rows import IntegrityRows, Row, places
-from pacs_actors.lifecycle.integrity_walk import Cursor, Stretch, stretches
+from pacs_actors.lifecycle.integrity_spans import Span, read_some, spans
+from pacs_actors.lifecycle.integrity_walk import Cursor, Stretch, in_advance, stretches
 from pacs_actors.threads import NativePool
 
-_PORTION: Final = 256  # objects between two notes of how far it is
+# Between two notes of how far it is:
+_PORTION_OBJECTS: Final = 4096
+_PORTION_BYTES: Final = 256 * 1024 * 1024
 
 
 class Damage(Struct, frozen=True):
@@ -57,36 +60,53 @@ Tell = Callable[[Portion], Awaitable[None]]
 async def scrub(
     store: ObjectStore, rows: IntegrityRows | None, pool: NativePool, pace: Pace, begin: Cursor, tell: Tell
 ) -> None:
-    """Read all objects from a cursor on, with all threads of the pool, and tell of each portion when it is read.
+    """Read all objects from a cursor on, and tell of each portion when it is read.
 
+    pool:    all of its threads read but one, which lists what comes next
     rows:    None: there is no index to ask
     pace:    is stopped in the end
     raises:  Unavailable; OSError if the folders of a slot cannot be listed; what ``tell`` raises
     """
+
+    async def read(stretch: Stretch) -> None:
+        digests = {key: row.digest for key, row in stretch.rows.items()}
+        for portion in await pool.run(_portions, stretch):
+            objects, size_bytes, troubles = await _read(store, pool, pace, portion, digests)
+            damages = await _damages(rows, troubles) if troubles else []
+            await tell(Portion(Cursor(stretch.slot, portion[-1].keys[-1]), objects, size_bytes, damages))
+        if rows is not None:
+            there = set(stretch.keys)
+            lacking = [row for key, row in stretch.rows.items() if key not in there]
+            if damages := await lost(store, rows, pool, lacking):
+                last = max(there.union(damage.key for damage in damages))
+                await tell(Portion(Cursor(stretch.slot, last), 0, 0, damages))
+
     try:
-        async for stretch in stretches(store, pool, rows, begin):
-            for at in range(0, len(stretch.keys), _PORTION):
-                await tell(await _read(store, rows, pool, pace, stretch, stretch.keys[at : at + _PORTION]))
-            if rows is not None:
-                there = set(stretch.keys)
-                lacking = [row for key, row in stretch.rows.items() if key not in there]
-                if damages := await lost(store, rows, pool, lacking):
-                    last = max(there.union(damage.key for damage in damages))
-                    await tell(Portion(Cursor(stretch.slot, last), 0, 0, damages))
+        await in_advance(stretches(store, pool, rows, begin), read)
     finally:
         pace.stop()  # or the threads of a walk that was cancelled would be waited for
 
 
+def _portions(stretch: Stretch) -> list[list[Span]]:
+    """A stretch in pieces that are told of. What the index does not know the size of counts as what is read of it at once."""
+    portions: list[list[Span]] = []
+    objects, size_bytes = _PORTION_OBJECTS, 0
+    for span in spans(stretch.keys):
+        if objects >= _PORTION_OBJECTS or size_bytes >= _PORTION_BYTES:
+            portions.append([])
+            objects = size_bytes = 0
+        portions[-1].append(span)
+        objects += len(span.keys)
+        row = stretch.rows.get(span.keys[0])
+        size_bytes += span.size_bytes or (row.size_bytes if row is not None else PIECE_BYTES)
+    return portions
+
+
 async def _read(
-    store: ObjectStore,
-    rows: IntegrityRows | None,
-    pool: NativePool,
-    pace: Pace,
-    stretch: Stretch,
-    keys: Sequence[str],
-) -> Portion:
-    left = deque(keys)
-    digests = {key: stretch.rows[key].digest for key in keys if key in stretch.rows}
+    store: ObjectStore, pool: NativePool, pace: Pace, portion: Sequence[Span], digests: dict[str, bytes]
+) -> tuple[int, int, list[Reading]]:
+    """As ``read_some``, on many threads."""
+    left = deque(portion)
     objects = size_bytes = 0
     troubles: list[Reading] = []
 
@@ -98,10 +118,9 @@ async def _read(
         troubles.extend(read[2])
 
     async with trio.open_nursery() as nursery:
-        for _ in range(pool.statistics.threads):
+        for _ in range(max(1, pool.statistics.threads - 1)):  # one lists what comes next
             nursery.start_soon(read_on)
-    damages = await _damages(rows, troubles) if troubles else []
-    return Portion(Cursor(stretch.slot, keys[-1]), objects, size_bytes, damages)
+    return objects, size_bytes, troubles
 
 
 async def _damages(rows: IntegrityRows | None, troubles: Iterable[Reading]) -> list[Damage]:

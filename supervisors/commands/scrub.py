@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _COULD_NOT_RUN = 2
 _MOST_LISTED = 10_000
 _MB = 1_000_000
+_READERS = 3  # at least: while one waits for the disk the others hash
 
 
 def register(commands: Commands) -> None:
@@ -134,7 +135,7 @@ async def _scrub(settings: Settings, arguments: argparse.Namespace, report: _Rep
             Path(settings.server.data), MAX_SLOT, settings.storage, node=settings.server.node
         ) as store,
         index_if_any(settings) as database,
-        NativePool(max(settings.integrity.threads, settings.storage.writer_threads), "scrub") as pool,
+        NativePool(max(settings.integrity.threads, _READERS) + 1, "scrub") as pool,
     ):
         report.indexed = database is not None
         keeper = None if database is None else DamageKeeper(store, IntegrityBook(database, store.node))

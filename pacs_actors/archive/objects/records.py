@@ -18,6 +18,10 @@ from typing import Final, NamedTuple
 from pacs_actors.archive.objects.buffers import BLOCK_BYTES, BUFFER_BYTES
 from protocols.dataset.part10 import PREAMBLE_BYTES, ObjectRecord, read_record
 
+_NEAR_BYTES: Final = (
+    32 * 1024
+)  # objects nearer to each other than that are looked at with what lies between them
+_LOOK_AHEAD_BYTES: Final = 256 * 1024
 _LOCK: Final = Layout("hhqqi4x")  # struct flock
 
 
@@ -57,31 +61,58 @@ def record_at(fd: int, block: int, end: int | None = None) -> ObjectRecord | Non
     end:     the segment's size, if it is known
     raises:  OSError
     """
-    start = block * BLOCK_BYTES
-    record = read_record(os.pread(fd, PREAMBLE_BYTES, start), block)
-    if record is None or not PREAMBLE_BYTES < record.size_bytes <= BUFFER_BYTES:
-        return None
-    return record if start + record.size_bytes <= (end or os.fstat(fd).st_size) else None
+    first_bytes = os.pread(fd, PREAMBLE_BYTES, block * BLOCK_BYTES)
+    return _record(first_bytes, block, os.fstat(fd).st_size if end is None else end)
 
 
 def gone_at(fd: int, block: int) -> Extent | None:
     """The stretch of an object that was removed while somebody read it, until it is given back. raises: OSError"""
-    start = block * BLOCK_BYTES
-    record = read_record(os.pread(fd, PREAMBLE_BYTES, start), block, gone=True)
+    return _gone(os.pread(fd, PREAMBLE_BYTES, block * BLOCK_BYTES), block)
+
+
+def _record(first_bytes: bytes | memoryview, block: int, end: int) -> ObjectRecord | None:
+    record = read_record(first_bytes, block)
     if record is None or not PREAMBLE_BYTES < record.size_bytes <= BUFFER_BYTES:
         return None
-    return Extent(start, record.size_bytes)
+    return record if block * BLOCK_BYTES + record.size_bytes <= end else None
+
+
+def _gone(first_bytes: bytes | memoryview, block: int) -> Extent | None:
+    record = read_record(first_bytes, block, gone=True)
+    if record is None or not PREAMBLE_BYTES < record.size_bytes <= BUFFER_BYTES:
+        return None
+    return Extent(block * BLOCK_BYTES, record.size_bytes)
+
+
+class _Looker:
+    """The first bytes of blocks, looked at in ascending order: where objects are small, those of many with one call."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._start = self._latest = -_NEAR_BYTES
+        self._bytes = memoryview(b"")
+
+    def at(self, start: int) -> memoryview:
+        """PREAMBLE_BYTES, or what there is of them. raises: OSError"""
+        offset = start - self._start
+        if not 0 <= offset <= len(self._bytes) - PREAMBLE_BYTES:
+            near = 0 < start - self._latest < _NEAR_BYTES
+            wanted = _LOOK_AHEAD_BYTES if near else PREAMBLE_BYTES
+            self._bytes, self._start, offset = memoryview(os.pread(self._fd, wanted, start)), start, 0
+        self._latest = start
+        return self._bytes[offset : offset + PREAMBLE_BYTES]
 
 
 def walk(fd: int) -> Iterator[Extent]:
     """Every object of a segment, in order; what is removed or written meanwhile may be missed. raises: OSError"""
-    size_bytes = os.fstat(fd).st_size
+    size_bytes, looker = os.fstat(fd).st_size, _Looker(fd)
     for data in written(fd):
         at, end = data.start, data.end
         while at < end:
-            record = record_at(fd, at // BLOCK_BYTES, size_bytes)
+            first_bytes = looker.at(at)
+            record = _record(first_bytes, at // BLOCK_BYTES, size_bytes)
             if record is None:
-                removed = gone_at(fd, at // BLOCK_BYTES)
+                removed = _gone(first_bytes, at // BLOCK_BYTES)
                 at = at + BLOCK_BYTES if removed is None else removed.end
                 continue
             found = Extent(at, record.size_bytes)

@@ -27,10 +27,10 @@ from pacs_actors.lifecycle.integrity_reading import (
     Stopped,
     page_aligned,
     read_object,
-    read_some,
 )
 from pacs_actors.lifecycle.integrity_rows import IntegrityRows, Row
 from pacs_actors.lifecycle.integrity_runs import IntegrityRuns, LeaseLost
+from pacs_actors.lifecycle.integrity_spans import read_some, spans
 from pacs_actors.lifecycle.integrity_walk import Cursor, stretches
 from pacs_actors.lifecycle.scrubbing import Damage, Portion, scrub
 from pacs_actors.threads import NativePool
@@ -184,7 +184,7 @@ async def test_what_a_second_look_finds_whole_is_whole(store: LocalObjectStore) 
                 raise OSError(5, "Input/output error")
             return store.open(key)
 
-    assert read_some(Flickering(), deque([stored.key]), {}, Pace(None)) == (1, stored.size_bytes, [])
+    assert read_some(Flickering(), deque(spans([stored.key])), {}, Pace(None)) == (1, stored.size_bytes, [])
 
 
 def test_a_row_and_a_record_that_differ_say_in_what() -> None:
