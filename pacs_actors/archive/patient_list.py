@@ -53,6 +53,7 @@ class PatientFilter(Struct, frozen=True, kw_only=True):
 
     patient_birth_date: a day or a range, as DICOM writes them
     after:              sort value and id that the page before ended with
+    counted_up_to:      how many that match are counted; 0: none
     """
 
     patient_name: str = ""
@@ -63,6 +64,7 @@ class PatientFilter(Struct, frozen=True, kw_only=True):
     descending: bool = True
     limit: int = 50
     after: tuple[Any, int] | None = None
+    counted_up_to: int = COUNTED_UP_TO
     scope: StudyScope = EVERYTHING
 
 
@@ -85,14 +87,15 @@ class PatientList:
         """One page. raises: BadIdentifier for a malformed range"""
         sql, parameters = _page(asked)
         counting, counted = _count(asked)
+        most = asked.counted_up_to
 
         async def unit(connection: asyncpg.Connection) -> PatientPage:
             records = await connection.fetch(sql, *parameters)
-            total = await connection.fetchval(counting, *counted)
+            total = await connection.fetchval(counting, *counted) if most else len(records)
             rows = [ListedPatient(*record[1:]) for record in records[: asked.limit]]
             last = records[asked.limit - 1] if len(records) > asked.limit else None
             after = (last[0], last[1]) if last is not None else None
-            return PatientPage(rows, after, min(total, COUNTED_UP_TO), total <= COUNTED_UP_TO)
+            return PatientPage(rows, after, min(total, most), total <= most)
 
         return await self._database.run(unit, within_s=_WITHIN_S)
 
@@ -118,7 +121,7 @@ def _count(asked: PatientFilter) -> tuple[str, list[object]]:
     conditions = Conditions()
     source = _source(asked, conditions)
     return (
-        f"SELECT count(*) FROM (SELECT {source} LIMIT {COUNTED_UP_TO + 1}) matching",  # noqa: S608 - as above
+        f"SELECT count(*) FROM (SELECT {source} LIMIT {int(asked.counted_up_to) + 1}) matching",  # noqa: S608 - as above
         conditions.parameters,
     )
 

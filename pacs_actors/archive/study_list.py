@@ -87,6 +87,7 @@ class StudyFilter(Struct, frozen=True, kw_only=True):
     received:  from (included) and to (not included)
     sort:      a key of SORTS
     after:     sort value and id that the page before ended with
+    counted_up_to: how many that match are counted; 0: none
     """
 
     patient_name: str = ""
@@ -109,6 +110,7 @@ class StudyFilter(Struct, frozen=True, kw_only=True):
     descending: bool = True
     limit: int = 50
     after: tuple[Any, int] | None = None
+    counted_up_to: int = COUNTED_UP_TO
     scope: StudyScope = EVERYTHING
 
 
@@ -131,15 +133,16 @@ class StudyList:
         """One page. raises: BadIdentifier for a malformed range"""
         sql, parameters = page_statement(asked)
         counting, counted = count_statement(asked)
+        most = asked.counted_up_to
 
         async def unit(connection: asyncpg.Connection) -> StudyPage:
             records = await connection.fetch(sql, *parameters)
-            total = await connection.fetchval(counting, *counted)
+            total = await connection.fetchval(counting, *counted) if most else len(records)
             rows = [ListedStudy(*record[2:]) for record in records[: asked.limit]]
             more = len(records) > asked.limit
             last = records[asked.limit - 1] if more else None
             after = (last[0], last[1]) if last is not None else None
-            return StudyPage(rows, after, min(total, COUNTED_UP_TO), total <= COUNTED_UP_TO)
+            return StudyPage(rows, after, min(total, most), total <= most)
 
         return await self._database.run(unit, within_s=_WITHIN_S)
 
@@ -177,11 +180,11 @@ def page_statement(asked: StudyFilter) -> tuple[str, list[object]]:
 
 
 def count_statement(asked: StudyFilter) -> tuple[str, list[object]]:
-    """How many match, at most one more than COUNTED_UP_TO. Pure. raises: BadIdentifier"""
+    """How many match, at most one more than is to be counted. Pure. raises: BadIdentifier"""
     conditions = Conditions()
     clauses = _clauses(asked, conditions)
     sql = f"""SELECT count(*) FROM (
-        SELECT FROM studies s JOIN patients p ON p.id = s.patient {_where(clauses)} LIMIT {COUNTED_UP_TO + 1}) matching"""  # noqa: S608 - as above
+        SELECT FROM studies s JOIN patients p ON p.id = s.patient {_where(clauses)} LIMIT {int(asked.counted_up_to) + 1}) matching"""  # noqa: S608 - as above
     return sql, conditions.parameters
 
 

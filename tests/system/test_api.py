@@ -140,6 +140,19 @@ def test_a_list_as_csv_holds_no_formula(node: Server, stored: list[peers.Instanc
     assert [row["patient_name"] for row in rows] == ["'=SUM(A1)"]
 
 
+def test_a_list_as_csv_is_all_of_it_in_its_order(node: Server, stored: list[peers.Instance]) -> None:
+    for path, column in (("/studies", "study_instance_uid"), ("/patients", "patient_id")):
+        page = call(node, "GET", f"{path}?limit=500&sort=patient_id")
+        assert page["total"] > 2
+        _, body = node.get(f"/api/v1{path}?limit=2&sort=patient_id&format=csv")
+        rows = list(csv.DictReader(io.StringIO(body.decode("utf-8-sig"))))
+        assert [row[column] for row in rows] == [item[column] for item in page["items"]]
+    number = listed(node, "/patients", patient_id="API-1")[0]["id"]
+    _, body = node.get(f"/api/v1/patients/{number}/studies?limit=1&format=csv")
+    rows = list(csv.DictReader(io.StringIO(body.decode("utf-8-sig"))))
+    assert len(rows) == call(node, "GET", f"/patients/{number}/studies")["total"]
+
+
 # -- tags -------------------------------------------------------------------------------------------------------------------
 def test_tags_are_those_of_pydicom_but_bulk_data(node: Server) -> None:
     instance = peers.example("CT_small.dcm")

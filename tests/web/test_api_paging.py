@@ -9,6 +9,7 @@ import pytest
 from msgspec import Struct
 
 from protocols.errors import Unavailable
+from web.api import paging
 from web.api.paging import csv_answer, csv_of_pages, cursor_of, cursor_text, limit_of, place_of, sort_of
 from web.http.request import BadRequest, Request
 
@@ -125,3 +126,63 @@ async def test_an_empty_table_has_its_head() -> None:
 
 class One(Struct, frozen=True):
     name: str
+
+
+class Wanted(Struct, frozen=True):
+    limit: int = 50
+    after: int | None = None
+    counted_up_to: int = 10
+
+
+class Found(Struct, frozen=True):
+    rows: list[One]
+    after: int | None
+    total: int
+    total_exact: bool
+
+
+class Listed:
+    """A list of so many rows. asked: what was asked of it; told: how many rows were said to come"""
+
+    def __init__(self, rows: int) -> None:
+        self.rows, self.asked, self.told = rows, list[Wanted](), list[int]()
+
+    async def page(self, wanted: Wanted) -> Found:
+        self.asked.append(wanted)
+        begin = wanted.after or 0
+        end = min(self.rows, begin + wanted.limit)
+        most = wanted.counted_up_to
+        found = [One(str(number)) for number in range(begin, end)]
+        return Found(found, end if end < self.rows else None, min(self.rows, most), self.rows <= most)
+
+    async def tell(self, rows: int) -> None:
+        self.told.append(rows)
+
+    async def table(self) -> tuple[str, list[str]]:
+        """Name of the file, and its lines."""
+        answer = await paging.csv_of_list("rows", One, self.page, Wanted(limit=3), self.tell)
+        assert not isinstance(answer.body, bytes)
+        text = b"".join([piece async for piece in answer.body]).decode("utf-8-sig")
+        name = dict(answer.headers)["content-disposition"].partition('filename="')[2].rstrip('"')
+        return name, text.split()[1:]
+
+
+@pytest.mark.parametrize("rows", [0, 1, 4, 5, 9])
+async def test_a_list_as_a_table_is_all_of_it(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paging, "_TABLE_BLOCK", 4)
+    listed = Listed(rows)
+    assert await listed.table() == ("rows.csv", [str(number) for number in range(rows)])
+    assert listed.told == [rows]
+    assert {one.limit for one in listed.asked} == {4}, "whatever the page's limit is"
+    assert all(one.counted_up_to == 0 for one in listed.asked[1:]), "it is counted once"
+
+
+@pytest.mark.parametrize("most", [4, 6, 8])
+async def test_a_table_that_would_be_too_long_is_cut_and_its_name_says_so(
+    most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paging, "_TABLE_BLOCK", 4)
+    monkeypatch.setattr(paging, "MOST_TABLE_ROWS", most)
+    listed = Listed(9)
+    assert await listed.table() == (f"rows-first-{most}.csv", [str(number) for number in range(most)])
+    assert len(listed.asked) == -(-most // 4)

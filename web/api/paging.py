@@ -5,14 +5,14 @@ from __future__ import annotations
 import base64
 import csv
 import io
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 import trio
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from web.http.answer import Answer
 from web.http.request import BadRequest, Request
@@ -20,6 +20,8 @@ from web.http.routes import Parameter
 
 DEFAULT_ROWS: Final = 50
 MOST_ROWS: Final = 500
+MOST_TABLE_ROWS: Final = 100_000
+_TABLE_BLOCK: Final = 2000
 _MAX_CURSOR: Final = 4096
 _HIGHEST: Final = 2**63
 _BOM: Final = b"\xef\xbb\xbf"
@@ -35,7 +37,8 @@ PAGE_QUERY: Final[Mapping[str, Parameter]] = {
     "cursor": Parameter("`next` of the page before", {"type": "string", "maxLength": _MAX_CURSOR}),
     "sort": Parameter("Column to sort by; with - before it, descending"),
     "format": Parameter(
-        "csv for a table to download instead of JSON; so does Accept: text/csv",
+        "csv for a table to download instead of JSON, of the whole list up to "
+        f"{MOST_TABLE_ROWS} rows whatever ``limit`` says; so does Accept: text/csv",
         {"type": "string", "enum": ["json", "csv"]},
     ),
 }
@@ -150,6 +153,48 @@ async def csv_of_pages(
                 yield await trio.to_thread.run_sync(csv_lines, page)
 
     return Answer(200, _csv_headers(name), body())
+
+
+class Paged(Protocol):
+    """A page of a list: its rows, and what the next one begins behind; None: this is the last one."""
+
+    @property
+    def rows(self) -> Sequence[Struct]: ...
+    @property
+    def after(self) -> Any: ...
+    @property
+    def total(self) -> int: ...
+    @property
+    def total_exact(self) -> bool: ...
+
+
+async def csv_of_list(
+    name: str,
+    kind: type[Struct],
+    read: Callable[[Any], Awaitable[Paged]],
+    asked: Any,
+    counted: Callable[[int], Awaitable[None]],
+) -> Answer:
+    """All of a list, up to ``MOST_TABLE_ROWS`` rows; what is cut off is told by the name of the file.
+
+    read:     a page of what is ``asked`` for, which has a limit, a place to begin behind, and how far to count
+    counted:  is told how many rows there are, before the first is sent
+    raises:   what the first page raises
+    """
+    limits = {"limit": _TABLE_BLOCK, "counted_up_to": MOST_TABLE_ROWS}
+    first = await read(structs.replace(asked, **limits))
+    await counted(first.total)
+
+    async def pages() -> AsyncGenerator[Sequence[Struct], None]:
+        page, left = first, MOST_TABLE_ROWS
+        while True:
+            yield page.rows[:left]
+            left -= len(page.rows)
+            if page.after is None or left <= 0:
+                return
+            page = await read(structs.replace(asked, limit=_TABLE_BLOCK, counted_up_to=0, after=page.after))
+
+    return await csv_of_pages(name if first.total_exact else f"{name}-first-{MOST_TABLE_ROWS}", kind, pages())
 
 
 def csv_head(fields: Iterable[str]) -> bytes:

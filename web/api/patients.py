@@ -8,9 +8,9 @@ from msgspec import Struct
 
 from pacs_actors.archive.patient_list import SORTS, ListedPatient, PatientFilter, PatientList
 from pacs_actors.archive.study_list import SORTS as STUDY_SORTS
-from pacs_actors.archive.study_list import StudyFilter, StudyList
+from pacs_actors.archive.study_list import ListedStudy, StudyFilter, StudyList
 from pacs_actors.people.rights import Action
-from web.api.paging import csv_answer, cursor_text, limit_of, page_query, place_of, sort_of, wants_csv
+from web.api.paging import csv_of_list, cursor_text, limit_of, page_query, place_of, sort_of, wants_csv
 from web.api.studies import StudyPage, caught_up
 from web.context import WebContext
 from web.http.answer import Answer, json_answer
@@ -42,13 +42,18 @@ class Patients:
 
     async def search(self, request: Request) -> Answer:
         await caught_up(self.context)
-        page = await self.list.page(_filter_of(request))
+        asked = _filter_of(request)
         keys: dict[str, str | int] = {
             "keys": ",".join(sorted({name for name, _ in request.query if name in _TEXTS}))
         }
-        await self.context.archive.audit.queried(request.actor, "PATIENT", keys, len(page.rows), "success")
+        audit = self.context.archive.audit
         if wants_csv(request):
-            return csv_answer("patients", page.rows)
+            return await csv_of_list(
+                "patients", ListedPatient, self.list.page, asked,
+                lambda rows: audit.queried(request.actor, "PATIENT", {**keys, "format": "csv"}, rows, "success"),
+            )  # fmt: skip
+        page = await self.list.page(asked)
+        await audit.queried(request.actor, "PATIENT", keys, len(page.rows), "success")
         return json_answer(PatientPage(page.rows, cursor_text(page.after), page.total, page.total_exact))
 
     async def of_one(self, request: Request) -> Answer:
@@ -57,18 +62,23 @@ class Patients:
             raise NotFound
         await caught_up(self.context)
         sort, descending = sort_of(request, STUDY_SORTS, "-received_at")
-        page = await self.studies.page(
-            StudyFilter(
-                patient=int(number), sort=sort, descending=descending, limit=limit_of(request),
-                after=place_of(request, STUDY_SORTS[sort][1]), scope=request.who.scope,
-            )
+        asked = StudyFilter(
+            patient=int(number), sort=sort, descending=descending, limit=limit_of(request),
+            after=place_of(request, STUDY_SORTS[sort][1]), scope=request.who.scope,
         )  # fmt: skip
+        audit = self.context.archive.audit
+
+        async def counted(rows: int) -> None:
+            if not rows:
+                raise NotFound("There is no such patient.")
+            await audit.queried(request.actor, "STUDY", {"keys": "patient", "format": "csv"}, rows, "success")
+
+        if wants_csv(request):
+            return await csv_of_list("studies", ListedStudy, self.studies.page, asked, counted)
+        page = await self.studies.page(asked)
         if not page.total:
             raise NotFound("There is no such patient.")
-        keys: dict[str, str | int] = {"keys": "patient"}
-        await self.context.archive.audit.queried(request.actor, "STUDY", keys, len(page.rows), "success")
-        if wants_csv(request):
-            return csv_answer("studies", page.rows)
+        await audit.queried(request.actor, "STUDY", {"keys": "patient"}, len(page.rows), "success")
         return json_answer(StudyPage(page.rows, cursor_text(page.after), page.total, page.total_exact))
 
 

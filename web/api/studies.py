@@ -16,7 +16,7 @@ from protocols.errors import Unavailable
 from protocols.uid_names import name_of
 from web.api.paging import (
     PAGE_QUERY,
-    csv_answer,
+    csv_of_list,
     cursor_of,
     cursor_text,
     limit_of,
@@ -102,13 +102,17 @@ class Studies:
     async def search(self, request: Request) -> Answer:
         await caught_up(self.context)
         asked = _filter_of(request)
-        page = await self.list.page(asked)
         keys: dict[str, str | int] = {
             "keys": ",".join(sorted({name for name, _ in request.query if name in _FILTERS}))
         }
-        await self.context.archive.audit.queried(request.actor, "STUDY", keys, len(page.rows), "success")
+        audit = self.context.archive.audit
         if wants_csv(request):
-            return csv_answer("studies", page.rows)
+            return await csv_of_list(
+                "studies", ListedStudy, self.list.page, asked,
+                lambda rows: audit.queried(request.actor, "STUDY", {**keys, "format": "csv"}, rows, "success"),
+            )  # fmt: skip
+        page = await self.list.page(asked)
+        await audit.queried(request.actor, "STUDY", keys, len(page.rows), "success")
         return json_answer(StudyPage(page.rows, cursor_text(page.after), page.total, page.total_exact))
 
     async def one(self, request: Request) -> Answer:

@@ -84,7 +84,7 @@ export const auditRoute = createRoute({
   getParentRoute: () => inside,
   path: "/audit",
   component: lazyRouteComponent(() => import("./pages/AuditPage"), "AuditPage"),
-  validateSearch: texts("q", "period", "event", "outcome", "who", "address", "patient_id", "uid"),
+  validateSearch: texts("q", "period", "event", "outcome", "who", "address", "patient_id", "uid", "sort"),
 });
 
 const door = doorOf(new URL(location.href));

@@ -8,6 +8,8 @@ import {
   NO_SEARCH,
   parseSearch,
   toSaved,
+  turnSort,
+  wayOf,
   withFilter,
 } from "@/lib/search";
 
@@ -76,5 +78,18 @@ describe("sorting by a heading", () => {
     expect(nextSort("patient_name", "study_date")).toBe("-study_date");
     expect(nextSort("-received_at", "received_at")).toBe("received_at");
     expect(nextSort("received_at", "received_at")).toBe("-received_at");
+  });
+});
+
+describe("a list of any kind", () => {
+  it("turns from its usual order to a column, the other way, and back", () => {
+    expect(turnSort("-id", "who", "-id")).toBe("who");
+    expect(turnSort("who", "who", "-id")).toBe("-who");
+    expect(turnSort("-who", "who", "-id")).toBe("-id");
+    expect(["-id", "id", "who"].map((sort) => turnSort(sort, "id", "-id"))).toEqual(["id", "-id", "-id"]);
+  });
+
+  it("says which way it is sorted by a column", () => {
+    expect(["who", "-who", "-at"].map((sort) => wayOf(sort, "who"))).toEqual(["ascending", "descending", undefined]);
   });
 });

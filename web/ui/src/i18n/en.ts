@@ -164,7 +164,7 @@ export const en = {
     clear_filters: "Clear filters",
     columns: "Columns",
     usual_columns: "The usual columns",
-    csv_note: "The list as a table, at most 500 rows",
+    csv_note: "All of the list as a table, up to 100,000 rows",
     select: "Select {{name}}",
     select_all: "Select all that are loaded",
     preview: "Preview",

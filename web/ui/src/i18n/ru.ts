@@ -171,7 +171,7 @@ export const ru: Translation = {
     clear_filters: "Снять отбор",
     columns: "Столбцы",
     usual_columns: "Обычные столбцы",
-    csv_note: "Список таблицей, не более 500 строк",
+    csv_note: "Весь список таблицей, не более 100 000 строк",
     select: "Выбрать {{name}}",
     select_all: "Выбрать все загруженные",
     preview: "Предпросмотр",

@@ -162,7 +162,7 @@ export const zh: Translation = {
     clear_filters: "清除筛选",
     columns: "列",
     usual_columns: "常用列",
-    csv_note: "以表格下载列表，最多 500 行",
+    csv_note: "以表格下载整个列表，最多 100,000 行",
     select: "选择 {{name}}",
     select_all: "选择所有已加载的",
     preview: "预览",

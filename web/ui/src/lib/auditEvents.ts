@@ -34,3 +34,13 @@ export const AUDIT_EVENTS = [
   "started",
   "stopped",
 ] as const;
+
+/** Of the audit's table, those that it can be sorted by; its rows are numbered as they were noted. */
+export const AUDIT_COLUMNS = ["id", "event", "outcome", "who", "address", "patient_id"] as const;
+export const LATEST = "-id";
+
+/** What an address says of the order, if it can be had. */
+export function auditSort(asked: string | undefined): string {
+  const known: readonly string[] = AUDIT_COLUMNS;
+  return asked && known.includes(asked.replace(/^-/, "")) ? asked : LATEST;
+}

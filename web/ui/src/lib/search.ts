@@ -118,6 +118,21 @@ export function nextSort(sort: string, column: Column): string {
   return first;
 }
 
+export type Way = "ascending" | "descending";
+
+/** Which way a list is sorted by a column; undefined: by another one. */
+export function wayOf(sort: string, column: string): Way | undefined {
+  if (sort.replace(/^-/, "") !== column) return undefined;
+  return sort.startsWith("-") ? "descending" : "ascending";
+}
+
+/** The same for any list: its usual order, both ways, by the column that it is about. */
+export function turnSort(sort: string, column: string, usual: string): string {
+  if (sort === column) return `-${column}`;
+  if (usual === `-${column}`) return sort === usual ? column : usual;
+  return sort === `-${column}` ? usual : column;
+}
+
 /** The parameters of GET /studies. */
 export function apiQuery(search: StudySearch, today = new Date()): Query {
   const { study_date, patient_birth_date, received, modality, availability, ...others } = search.filters;

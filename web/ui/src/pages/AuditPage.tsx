@@ -6,7 +6,7 @@ import { useTranslation } from "react-i18next";
 import { address, api } from "@/api/client";
 import type { AuditVerdict } from "@/api/types";
 import { momentRange } from "@/lib/dates";
-import { AUDIT_EVENTS } from "@/lib/auditEvents";
+import { AUDIT_EVENTS, auditSort } from "@/lib/auditEvents";
 import { describe } from "@/lib/describe";
 import { useKeys } from "@/shell/keyboard";
 import { PageHead } from "@/ui/bits";
@@ -28,7 +28,7 @@ export function AuditPage() {
   useKeys({ "/": () => field.current?.focus() });
   const set = (name: string) => (value: string) =>
     void navigate({ search: (before) => ({ ...before, [name]: value || undefined }) });
-  const { period, ...texts } = search;
+  const { period, sort, ...texts } = search;
   const [from, to] = momentRange(period ?? "").split("/");
   const query = { ...texts, from, to };
   const labels: Record<(typeof TEXTS)[number], string> = {
@@ -105,7 +105,7 @@ export function AuditPage() {
         ))}
       </div>
       <div className="card table-card">
-        <AuditTable path="/audit" query={query} />
+        <AuditTable path="/audit" query={query} sort={auditSort(sort)} onSort={set("sort")} />
       </div>
     </div>
   );

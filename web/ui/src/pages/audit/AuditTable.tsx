@@ -4,14 +4,34 @@ import { Fragment, useState } from "react";
 import { useTranslation } from "react-i18next";
 import { api, type Query } from "@/api/client";
 import type { AuditEvent, Page } from "@/api/types";
+import { AUDIT_COLUMNS, LATEST } from "@/lib/auditEvents";
+import { turnSort, wayOf } from "@/lib/search";
 import { Empty, Failure, Waiting, When } from "@/ui/bits";
 import { IconChevronDown, IconChevronRight, IconCircleCheck, IconCircleX, IconHistory } from "@/ui/icons";
+import { SortButton } from "@/ui/SortButton";
 
 const PAGE = 100;
 
-/** Who did what, latest first; a row unfolds into everything that was noted. */
-export function AuditTable({ path, query }: { path: string; query: Query }) {
+const LABELS = {
+  id: "audit.when",
+  event: "audit.event",
+  outcome: "audit.outcome",
+  who: "audit.who",
+  address: "audit.address",
+  patient_id: "column.patient_id",
+} as const;
+
+interface Props {
+  path: string;
+  query: Query;
+  sort: string;
+  onSort: (sort: string) => void;
+}
+
+/** Who did what, latest first unless sorted; a row unfolds into everything that was noted. */
+export function AuditTable({ path, query: filters, sort, onSort }: Props) {
   const { t } = useTranslation();
+  const query = { ...filters, sort };
   const [open, setOpen] = useState<number>();
   const events = useInfiniteQuery({
     queryKey: ["audit", path, query],
@@ -34,12 +54,18 @@ export function AuditTable({ path, query }: { path: string; query: Query }) {
               <Table.Th w={34}>
                 <span className="hidden-title">{t("audit.details")}</span>
               </Table.Th>
-              <Table.Th>{t("audit.when")}</Table.Th>
-              <Table.Th>{t("audit.event")}</Table.Th>
-              <Table.Th>{t("audit.outcome")}</Table.Th>
-              <Table.Th>{t("audit.who")}</Table.Th>
-              <Table.Th>{t("audit.address")}</Table.Th>
-              <Table.Th>{t("column.patient_id")}</Table.Th>
+              {AUDIT_COLUMNS.map((column) => {
+                const way = wayOf(sort, column);
+                return (
+                  <Table.Th key={column} className="sortable" aria-sort={way ?? "none"}>
+                    <SortButton
+                      label={t(LABELS[column])}
+                      way={way}
+                      onClick={() => onSort(turnSort(sort, column, LATEST))}
+                    />
+                  </Table.Th>
+                );
+              })}
             </Table.Tr>
           </Table.Thead>
           <Table.Tbody>

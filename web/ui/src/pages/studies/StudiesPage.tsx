@@ -141,7 +141,7 @@ export function StudiesPage() {
               <Tooltip label={t("studies.csv_note")}>
                 <Button
                   component="a"
-                  href={address("/api/v1/studies", { ...apiQuery(search), limit: 500, format: "csv" })}
+                  href={address("/api/v1/studies", { ...apiQuery(search), format: "csv" })}
                   download
                   size="xs"
                   variant="default"

@@ -8,9 +8,10 @@ import { openUrl } from "@/api/client";
 import { useSession } from "@/api/session";
 import type { Study } from "@/api/types";
 import { mustBeRecalled } from "@/lib/storage";
-import { nextSort, UNSORTED, type Column, type StudySearch } from "@/lib/search";
+import { nextSort, UNSORTED, wayOf, type Column, type StudySearch } from "@/lib/search";
 import { Availability } from "@/ui/Availability";
-import { IconArrowsSort, IconEye, IconSortAscending, IconSortDescending } from "@/ui/icons";
+import { IconEye } from "@/ui/icons";
+import { SortButton } from "@/ui/SortButton";
 import { ColumnFilter } from "./ColumnFilter";
 import { LOOKS } from "./columns";
 import { StudyPreview } from "./StudyPreview";
@@ -201,26 +202,17 @@ function Gap({ height }: { height: number }) {
 
 function Heading({ column, search, onSearch }: { column: Column } & Pick<Props, "search" | "onSearch">) {
   const { t } = useTranslation();
-  const by = search.sort.replace(/^-/, "") === column;
-  const descending = search.sort.startsWith("-");
-  const Icon = by ? (descending ? IconSortDescending : IconSortAscending) : IconArrowsSort;
+  const way = wayOf(search.sort, column);
   return (
-    <th
-      scope="col"
-      aria-sort={by ? (descending ? "descending" : "ascending") : "none"}
-      data-numeric={LOOKS[column].numeric || undefined}
-    >
+    <th scope="col" aria-sort={way ?? "none"} data-numeric={LOOKS[column].numeric || undefined}>
       {UNSORTED.has(column) ? (
         <span className="unsorted">{t(`column.${column}`)}</span>
       ) : (
-        <button
-          type="button"
-          className="sort"
+        <SortButton
+          label={t(`column.${column}`)}
+          way={way}
           onClick={() => onSearch({ ...search, sort: nextSort(search.sort, column) })}
-        >
-          <span>{t(`column.${column}`)}</span>
-          <Icon size={14} aria-hidden data-on={by || undefined} />
-        </button>
+        />
       )}
     </th>
   );

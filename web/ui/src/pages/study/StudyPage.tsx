@@ -14,7 +14,7 @@ import { Availability } from "@/ui/Availability";
 import { CopyButton, Empty, Failure, IconButton, PersonName, Waiting, When } from "@/ui/bits";
 import { IconChevronLeft, IconDownload, IconEye, IconShare, IconTrash } from "@/ui/icons";
 import { Modalities } from "@/ui/Modality";
-import { AuditTable } from "../audit/AuditTable";
+import { StudyAudit } from "../audit/StudyAudit";
 import { RecallBanner } from "./RecallBanner";
 import { SeriesPanel } from "./SeriesPanel";
 import { ShareDialog } from "./ShareDialog";
@@ -88,7 +88,7 @@ function Study({ study }: { study: StudyDetail }) {
         </Tabs.Panel>
         <Tabs.Panel value="audit" pt="md">
           <div className="card table-card">
-            <AuditTable path={`/studies/${encodeURIComponent(uid)}/audit`} query={{}} />
+            <StudyAudit study={uid} />
           </div>
         </Tabs.Panel>
       </Tabs>
