@@ -12,6 +12,7 @@ from typing import cast
 
 from config.settings import Settings
 from pacs_actors.archive.deletions import Deletions
+from pacs_actors.archive.index_messenger import IndexMessenger
 from pacs_actors.archive.metadata_files import FOLDER, MetadataFiles
 from pacs_actors.archive.objects.local import LocalObjectStore
 from pacs_actors.archive.progress import IndexProgress
@@ -117,6 +118,12 @@ class LifecycleBranch:
             )
             for _ in range(settings.movers)
         ]
+        self._messenger: IndexMessenger | None = None
+        if orders.settings.database.url is not None:
+            self._messenger = IndexMessenger(
+                orders.dsn, orders.settings.database, database, progress, store.node, orders.slot
+            )
+            progress.others = self._messenger
         self._prefetcher = (
             Prefetcher(database, priors=settings.prefetch_priors) if settings.prefetch_priors else None
         )
@@ -143,6 +150,8 @@ class LifecycleBranch:
 
     def children(self) -> list[Child]:
         found = [Child("recaller", self.recaller.run)]
+        if self._messenger is not None:
+            found.append(Child("index messenger", self._messenger.run))
         if self.tiers:
             found += [Child(f"tier mover {n}", mover.run) for n, mover in enumerate(self.movers)]
         if self._replicates:

@@ -14,6 +14,7 @@
     ├── commitment agent
     ├── deletion keeper
     ├── recaller
+    ├── index messenger    if other nodes may share the database
     ├── tier movers        if there are tier stores
     ├── replicator         if some get every object
     ├── node keeper, lifecycle scheduler, store watch, prefetcher: in the first worker
@@ -312,6 +313,7 @@ class WorkerTree:
         app = create_app(
             self.board, self.settings.web, PeopleAuthenticator(self.people, self.shares),
             hot=dicomweb.routes(context), api=api.routes(context), live=live,
+            away=self.facilities.lifecycle.policies.offline,
         )  # fmt: skip
         await Server(app, self.orders.web_fd, self.settings.web, self.web_ends).run(task_status=task_status)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, Protocol, TypeVar
 
 import trio
 
@@ -19,12 +20,28 @@ def batch_of(key: str) -> int:
     return int(key.split("/", 2)[1], 16)
 
 
+A = TypeVar("A")
+
+
+class Others(Protocol[A]):
+    """The other nodes. others: those that are alive"""
+
+    others: set[int]
+
+    def ask(self) -> A | None:
+        """Ask what they have answered by now; None: there is nobody to wait for."""
+
+    async def answered(self, asked: A) -> None:
+        """Wait until they have indexed that, or until that takes too long."""
+
+
 class IndexProgress:
     """Shared by a worker's ingest writers and its indexer; lives as long as the worker.
 
     current_batch:     tells the folder that new objects go to
     unrecovered_from:  the lowest folder of which recovery has not indexed everything; None: there is none
     unrecovered:       objects that recovery could not read so far, in all slots that it reads
+    others:            the other nodes of the archive; None: there is one
     """
 
     def __init__(self, page: NodePage, current_batch: Callable[[], int]) -> None:
@@ -32,6 +49,7 @@ class IndexProgress:
         self.hurry = trio.Event()
         self._writing: Counter[int] = Counter()
         self._waiting: Counter[int] = Counter()
+        self.others: Others[Any] | None = None
         self.unrecovered_from: int | None = None
         self.unrecovered = 0
         self._unsettled_from: int | None = None
@@ -85,12 +103,31 @@ class IndexProgress:
                 floors.append(floor)
         return min(floors)
 
+    @property
+    def may_be_behind(self) -> bool:
+        """Whether something may have been answered somewhere that is not indexed yet."""
+        others = self.others is not None and bool(self.others.others)
+        return others or self.page.behind(self.page.watermark())
+
     def hasten(self) -> None:
         """A query waits: do not linger over the present batch."""
         self.hurry.set()
 
 
 async def wait_until_indexed(progress: IndexProgress, *, within_s: float) -> bool:
+    """Wait until all that had been answered by now is indexed: by any worker of this node, and by other nodes that are alive.
+
+    returns: False if this node takes too long; one that does not answer is waited for once, and not for long
+    """
+    others = progress.others
+    asked = others.ask() if others is not None else None
+    indexed = await wait_until_indexed_here(progress, within_s=within_s)
+    if others is not None and asked is not None:
+        await others.answered(asked)
+    return indexed
+
+
+async def wait_until_indexed_here(progress: IndexProgress, *, within_s: float) -> bool:
     """Wait until all that any worker of this node had answered by now is indexed; False if that takes too long."""
     page = progress.page
     mark = page.watermark()

@@ -60,7 +60,9 @@ class WebLocator:
             found = entry[1]
             fits = found.series_instance_uid == series and found.study_instance_uid == study
             return found if fits else None
-        behind = self._behind()  # asked before the look: what the look misses may be indexed while it goes on
+        behind = (
+            self._progress.may_be_behind
+        )  # asked before the look: what the look misses may be indexed while it goes on
         rows = await self._look(scope, study, series, instance, now)
         if not rows and behind:
             await wait_until_indexed(self._progress, within_s=self._catch_up_s)
@@ -90,10 +92,6 @@ class WebLocator:
         if len(self._asked) > _MISSES:
             self._asked.popitem(last=False)
         return await self._fetch(scope, study, series, instance, limit=1)
-
-    def _behind(self) -> bool:
-        page = self._progress.page
-        return page.behind(page.watermark())
 
     def _remember(self, scope: StudyScope, rows: list[ServedInstance], until: float) -> None:
         for row in rows:

@@ -49,6 +49,25 @@ def test_any_node_answers_for_any_object_by_dimse_and_the_web(pair: tuple[Server
         assert len(there.objects()) == before, "an object stays on the node that it came to"
 
 
+def test_what_one_node_has_answered_is_found_on_the_other_at_once(pair: tuple[Server, Server]) -> None:
+    for here, there in (pair, pair[::-1]):
+        with (
+            peers.opened(here, [(peers.CT, peers.EXPLICIT)]) as storing,
+            peers.opened(there, [(peers.FIND["study"], peers.EXPLICIT)]) as finding,
+            Client(there) as client,
+        ):
+            for number in range(40):
+                instance = peers.make()
+                keys = {"StudyInstanceUID": instance.study, "NumberOfStudyRelatedInstances": ""}
+                assert peers.store(storing, instance) == 0
+                if number % 2:
+                    answers = peers.ask(finding, "STUDY", keys)
+                    assert answers.values("NumberOfStudyRelatedInstances") == ["1"], f"in round {number}"
+                else:
+                    reply = client.get(f"/studies/{instance.study}/instances")
+                    assert reply.status == 200, f"in round {number}"
+
+
 def test_everything_that_the_web_makes_of_an_image_is_made_on_any_node(pair: tuple[Server, Server]) -> None:
     first, second = pair
     image = peers.example("CT_small.dcm")
