@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from config.settings import DatabaseSettings
-from pacs_actors import application_role
+from pacs_actors import application_role, migrations
 from pacs_actors.audit.trail import Trail
 from pacs_actors.database import Database
 from tests.pacs_actors.audit.rows import event, execute, verified
@@ -114,3 +114,21 @@ async def test_a_table_of_a_later_migration_is_given_to_the_workers(owner_dsn: s
         await owner.wait_ready(10)
         await owner.run(again)
     await execute(dsn, "INSERT INTO later VALUES (nextval('later_numbers'))")
+
+
+async def test_a_table_that_workers_see_is_theirs_already(
+    owner_dsn: str, dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They look for the first tables while the later ones are made."""
+    last = migrations.bundled()[-1].version
+    more = [
+        migrations.Migration(last + 1, "seen", "CREATE TABLE seen (id integer)"),
+        migrations.Migration(last + 2, "late", "SELECT nonsense"),
+    ]
+    wanted = (*migrations.bundled(), *more)
+    monkeypatch.setattr(migrations, "bundled", lambda: wanted)
+    async with Database(owner_dsn, DatabaseSettings(connections=2)) as owner:
+        await owner.wait_ready(10)
+        with pytest.raises(asyncpg.UndefinedColumnError):
+            await owner.run(migrations.migrate)
+    await execute(dsn, "INSERT INTO seen VALUES (1)")
