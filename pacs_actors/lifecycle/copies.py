@@ -6,7 +6,7 @@ Every method is one unit of work on ``Database`` and raises Unavailable when Pos
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
 import asyncpg
@@ -126,6 +126,28 @@ class Copies:
             return {row[0]: Copy(row[1], row[2], StoredCopy(*row[3:])) for row in rows}
 
         return await self.database.run(unit)
+
+    async def unknown(self, store: str, keys: Mapping[str, bytes]) -> list[str]:
+        """Of keys in a store, with the digests that they tell, those of which no instance knows, nor a deletion that can be undone,
+        and that are not being put or removed.
+        """
+
+        async def unit(connection: asyncpg.Connection) -> list[str]:
+            rows = await connection.fetch(
+                """SELECT k.key FROM unnest($2::text[], $3::bytea[]) AS k (key, digest)
+                WHERE NOT EXISTS (SELECT FROM copy_removals r WHERE r.store = $1 AND r.key = k.key)
+                    AND NOT EXISTS (SELECT FROM object_copies c
+                        WHERE c.object_digest = k.digest AND c.store = $1 AND c.key = k.key AND (
+                        EXISTS (SELECT FROM instances i
+                            WHERE i.sop_instance_uid = c.sop_instance_uid AND i.digest = c.object_digest)
+                        OR EXISTS (SELECT FROM deleted_instances d
+                            WHERE d.sop_instance_uid = c.sop_instance_uid AND d.digest = c.object_digest)))
+                ORDER BY k.key""",
+                store, list(keys), list(keys.values()),
+            )  # fmt: skip
+            return [row[0] for row in rows]
+
+        return await self.database.run(unit, within_s=_WITHIN_S)
 
     async def offline_studies(self, sop_instance_uids: Sequence[str]) -> list[str]:
         """Studies of which some of these instances are in slow stores only."""

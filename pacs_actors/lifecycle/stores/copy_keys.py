@@ -16,6 +16,8 @@ MAX_KEY: Final = 64 + 1 + 128
 _KEY: Final = re.compile(r"([0-9a-z]{2,64})/([0-9a-z](?:[0-9a-z_-]|\.(?!\.)){0,126}[0-9a-z])", re.ASCII)
 
 Compression = Literal["", "gz", "zst", "lz4"]
+_COMPRESSIONS: Final[dict[str, Compression]] = {"": "", "gz": "gz", "zst": "zst", "lz4": "lz4"}
+_OBJECT: Final = re.compile(r"[0-9a-f]{32}/[0-9a-f]{32}-([0-9a-f]{32})\.dcm(?:\.(gz|zst|lz4))?", re.ASCII)
 
 
 def is_copy_key(text: str) -> bool:
@@ -39,6 +41,12 @@ def object_key(
         raise Misuse(f"a digest of {len(digest)} bytes")
     suffix = f".{compression}" if compression else ""
     return f"{study_folder(study_instance_uid)}/{_hash(sop_instance_uid)}-{digest.hex()}.dcm{suffix}"
+
+
+def told_by(key: str) -> tuple[bytes, Compression] | None:
+    """Digest and compression that the key of an object's copy tells; None if it is none."""
+    match = _OBJECT.fullmatch(key)
+    return None if match is None else (bytes.fromhex(match[1]), _COMPRESSIONS[match[2] or ""])
 
 
 def study_folder(study_instance_uid: str) -> str:

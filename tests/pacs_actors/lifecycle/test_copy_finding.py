@@ -1,0 +1,201 @@
+"""Copies that the index does not know any more are found by what they say themselves, and so is what is only there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pacs_actors.archive.catalogue import Catalogue
+from pacs_actors.archive.objects.interface import ObjectFile
+from pacs_actors.archive.transcoder import Transcoder
+from pacs_actors.lifecycle.carrier import Carrier
+from pacs_actors.lifecycle.copies import Form
+from pacs_actors.lifecycle.copy_finding import CopyFinder, Searched
+from pacs_actors.lifecycle.copy_reading import CopyReader
+from pacs_actors.lifecycle.packing import pack
+from pacs_actors.lifecycle.recoding import Recoder
+from pacs_actors.lifecycle.stores.copy_keys import object_key, told_by
+from tests.pacs_actors.lifecycle.moving import FAR, NEAR, STUDY, Archive, damage, open_archive
+
+UIDS = ("1.2.3.4.1", "1.2.3.4.2", "1.2.3.4.3")
+TIERS: dict[str, Any] = {NEAR: "nearline", FAR: "archive"}
+EVERYTHING = "instances, series, studies, patients, archive_totals, ingest_mark, object_copies, study_copies, study_storage"
+
+
+@pytest.fixture
+async def archive(tmp_path: Path, dsn: str) -> AsyncIterator[Archive]:
+    async with open_archive(tmp_path, dsn) as archive:
+        yield archive
+
+
+async def searched(archive: Archive, *, most_bytes: int = 1_000_000, node: int = 0) -> list[Searched]:
+    async with Transcoder(folder=archive.root) as transcoder:
+        threads = archive.online.threads
+        reader = CopyReader(
+            Recoder(transcoder, threads, archive.root), threads, archive.root, most_bytes=most_bytes, custom={}
+        )  # fmt: skip
+        catalogue = Catalogue(archive.database)
+        return await CopyFinder(archive.copies, catalogue, reader, archive.stores, TIERS, node).search()
+
+
+async def forget_everything(archive: Archive) -> None:
+    """As if the database were gone."""
+    await archive.sql(f"TRUNCATE {EVERYTHING}")
+
+
+def found(results: list[Searched]) -> dict[str, tuple[int, int]]:
+    assert [one.problem for one in results] == ["", ""]
+    return {one.store: (one.copies, one.instances) for one in results}
+
+
+async def test_what_is_only_in_a_store_is_in_the_index_again_and_comes_back(archive: Archive) -> None:
+    await archive.store(*UIDS)
+    before = [await archive.held(uid) for uid in UIDS]
+    await archive.moved("online", NEAR)
+    await forget_everything(archive)
+    assert found(await searched(archive)) == {NEAR: (3, 3), FAR: (0, 0)}
+    for was in before:
+        held = await archive.held(was.sop_instance_uid)
+        assert (held.digest, held.size_bytes, held.availability) == (was.digest, was.size_bytes, "NEARLINE")
+        assert (held.source, held.transfer_syntax_uid) == (was.source, was.transfer_syntax_uid)
+        key = await archive.carrier.bring_in(held)
+        assert await archive.online.verify(key)
+    assert await archive.sql("SELECT number_of_instances, availability FROM studies") == [(3, "ONLINE")]
+    assert found(await searched(archive)) == {NEAR: (0, 0), FAR: (0, 0)}
+
+
+async def test_the_quickest_store_says_how_available_it_is(archive: Archive) -> None:
+    await archive.store(*UIDS)
+    await archive.moved("", FAR)
+    await archive.moved("online", NEAR)
+    (near, *_) = archive.copies_in(NEAR)
+    near.unlink()
+    await forget_everything(archive)
+    assert found(await searched(archive)) == {NEAR: (2, 2), FAR: (3, 1)}
+    rows = await archive.sql("SELECT availability, count(*) FROM instances GROUP BY 1 ORDER BY 1")
+    assert rows == [("NEARLINE", 2), ("OFFLINE", 1)]
+    complete = "SELECT c.store FROM study_copies c JOIN studies s USING (study_instance_uid) WHERE instances = number_of_instances"
+    assert await archive.sql(complete) == [(FAR,)]
+
+
+async def test_of_what_is_online_only_the_copy_is_noted(archive: Archive) -> None:
+    await archive.store(*UIDS)
+    await archive.moved("", NEAR)
+    await archive.sql("TRUNCATE object_copies, study_copies")
+    assert found(await searched(archive)) == {NEAR: (3, 0), FAR: (0, 0)}
+    held = await archive.held(UIDS[0])
+    assert held.online and list(held.copies) == [NEAR]
+    assert await archive.carrier.is_good(held, NEAR)
+
+
+async def test_an_index_that_was_emptied_and_not_its_book_of_copies_is_filled_too(archive: Archive) -> None:
+    await archive.store(*UIDS)
+    await archive.moved("online", NEAR)
+    await archive.sql("TRUNCATE instances, series, studies, patients, archive_totals, ingest_mark")
+    assert found(await searched(archive)) == {NEAR: (3, 3), FAR: (0, 0)}
+
+
+@pytest.mark.parametrize("form", ["gzip", "zstd", "lz4", "jpeg-ls", "htj2k"])
+async def test_every_form_is_told_from_the_copy_itself(archive: Archive, form: Form) -> None:
+    await archive.store(*UIDS)
+    held = [await archive.held(uid) for uid in UIDS]
+    async with Transcoder(folder=archive.root) as transcoder:
+        recoder = Recoder(transcoder, archive.online.threads, archive.root)
+        carrier = Carrier(
+            archive.online, archive.stores, archive.copies, archive.carrier.progress, recoder=recoder,
+            scratch=archive.root,
+        )  # fmt: skip
+        made = [(one, await carrier.copy_out(STUDY, one, NEAR, form)) for one in held]
+        await archive.copies.add(NEAR, made)
+        await archive.copies.take_offline(held, "NEARLINE", [NEAR], 0)
+        noted = await archive.sql("SELECT key, form, stored_digest FROM object_copies ORDER BY key")
+        await forget_everything(archive)
+        assert found(await searched(archive)) == {NEAR: (3, 3), FAR: (0, 0)}
+        assert await archive.sql("SELECT key, form, stored_digest FROM object_copies ORDER BY key") == noted
+        again = await archive.held(UIDS[0])
+        assert await archive.online.verify(await carrier.bring_in(again))
+
+
+async def test_what_is_not_what_its_key_says_is_told_and_left_alone(archive: Archive) -> None:
+    await archive.store(*UIDS)
+    await archive.moved("online", NEAR)
+    rotten, good, empty = archive.copies_in(NEAR)
+    damage(rotten)
+    empty.write_bytes(b"")
+    await forget_everything(archive)
+    near, _ = await searched(archive)
+    assert (near.copies, near.instances, len(near.unusable)) == (1, 1, 2)
+    assert archive.copies_in(NEAR) == [rotten, good, empty]
+    assert await archive.sql("SELECT count(*) FROM instances") == [(1,)]
+
+
+async def test_a_copy_of_other_bytes_than_the_index_has_is_told(archive: Archive) -> None:
+    await archive.store(UIDS[0])
+    held = await archive.held(UIDS[0])
+    await archive.moved("online", NEAR)
+    await archive.sql("UPDATE instances SET digest = $1", b"x" * 16)
+    await archive.sql("TRUNCATE object_copies, study_copies")
+    near, _ = await searched(archive)
+    assert (near.copies, list(near.unusable)) == (0, [object_key(STUDY, UIDS[0], held.digest)])
+
+
+async def test_a_copy_under_the_key_of_another_study_is_not_taken(archive: Archive) -> None:
+    await archive.store(UIDS[0])
+    await archive.moved("online", NEAR)
+    (copy,) = archive.copies_in(NEAR)
+    elsewhere = copy.with_name(copy.name.replace(copy.name[:8], "0" * 8, 1))
+    copy.rename(elsewhere)
+    await forget_everything(archive)
+    near, _ = await searched(archive)
+    assert near.copies == 0 and "another key" in next(iter(near.unusable.values()))
+
+
+async def test_a_copy_that_makes_too_much_of_itself_is_refused(archive: Archive, tmp_path: Path) -> None:
+    bomb, packed = tmp_path / "bomb", tmp_path / "packed"
+    bomb.write_bytes(bytes(3_000_000))
+    with bomb.open("rb") as source, packed.open("wb") as target:
+        pack(ObjectFile(source.fileno(), 0, 3_000_000), "zstd", target.fileno())
+    key = object_key(STUDY, UIDS[0], b"d" * 16, "zst")
+    with packed.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        await archive.stores[NEAR].put(key, ObjectFile(file.fileno(), 0, size))
+    near, _ = await searched(archive, most_bytes=1_000_000)
+    assert list(near.unusable) == [key]
+
+
+async def test_a_store_that_is_away_is_told_and_the_next_is_searched(archive: Archive) -> None:
+    await archive.store(*UIDS)
+    await archive.moved("online", FAR)
+    await forget_everything(archive)
+    (archive.root / NEAR).rename(archive.root / "gone")
+    near, far = await searched(archive)
+    assert near.problem and not far.problem
+    assert far.instances == 3
+
+
+async def test_another_nodes_search_gives_keys_of_its_own(archive: Archive) -> None:
+    await archive.store(UIDS[0])
+    await archive.moved("online", NEAR)
+    await forget_everything(archive)
+    assert found(await searched(archive, node=7)) == {NEAR: (1, 1), FAR: (0, 0)}
+    assert (await archive.held(UIDS[0])).key.startswith("799/00000000/")
+
+
+def test_only_keys_of_objects_tell_of_objects() -> None:
+    for compression in ("", "gz", "zst", "lz4"):
+        assert told_by(object_key("1.2", "1.2.3", b"x" * 16, compression)) == (b"x" * 16, compression)
+    whole = object_key("1.2", "1.2.3", b"x" * 16)
+    for other in (
+        "",
+        "ab/cd",
+        whole + ".xz",
+        whole.upper(),
+        whole + "\n",
+        "../" + whole,
+        whole.replace("-", "_"),
+    ):
+        assert told_by(other) is None
