@@ -34,6 +34,7 @@ from web.static_files import (
     StaticFiles,
 )
 from web.status import StatusSource
+from web.viewer_door import Away, ViewerDoor
 
 _POLICY: Final = (
     b"default-src 'self'; base-uri 'none'; form-action 'none'; object-src 'none'; frame-ancestors 'none'"
@@ -57,6 +58,7 @@ class WebApp:
     hot:     routes that are served without Quart: DICOMweb's; api: all others
     bare:    path prefix -> ASGI application that is asked instead of the pages; the longest prefix wins
     static:  the folder of the built viewer (at /ohif/) and panel (everywhere that no page is)
+    away:    which studies nobody can show before they are recalled; None: none
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class WebApp:
         bare: Mapping[str, ASGIFramework],
         static: Path,
         live: LiveFanOut,
+        away: Away | None,
     ) -> None:
         gate = Gate(authenticator)
         self._settings, self._trusted = settings, networks(settings.trusted_proxies)
@@ -83,7 +86,8 @@ class WebApp:
         if missing:
             logs.warning("user_interface_not_built", missing=missing, remedy="make ui")
         front = {DICOMWEB: Front(self.hot, gate)} if self.hot else {}
-        mounted: dict[str, ASGIFramework] = {"/ohif": viewer, **front, **bare}
+        door = ViewerDoor(viewer, "/ohif/", authenticator, away)
+        mounted: dict[str, ASGIFramework] = {"/ohif": door, **front, **bare}
         self._bare = sorted(mounted.items(), key=lambda route: -len(route[0]))
         self._own = {_first_segment(rule.rule) for rule in self.pages.url_map.iter_rules()} - {""}
 
@@ -127,10 +131,11 @@ def create_app(
     bare: Mapping[str, ASGIFramework] | None = None,
     static: Path = STATIC,
     live: LiveFanOut | None = None,
+    away: Away | None = None,
 ) -> WebApp:
     """The application for one worker. raises: OSError when the page's files are missing"""
     fan_out = live or LiveFanOut(settings, ())
-    return WebApp(status, settings, authenticator, hot, api, bare or {}, static, fan_out)
+    return WebApp(status, settings, authenticator, hot, api, bare or {}, static, fan_out, away)
 
 
 class _Sender:

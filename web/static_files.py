@@ -133,6 +133,22 @@ class StaticFiles:
         """Is there something for this (decoded) path of a request?"""
         return self._find(path) is not None
 
+    def is_page(self, path: str) -> bool:
+        """Is this (decoded) path of a request answered with a page?"""
+        file = self._find(path)
+        return file is not None and file.page
+
+    async def content(self, name: str) -> bytes | None:
+        """Of a small file of the table; None if there is none, or somebody has built anew meanwhile."""
+        if name not in self._files:
+            return None
+        variant = self._files[name].variants[-1]
+        try:
+            await variant.tag()
+        except FileNotFoundError:
+            return None
+        return variant.body
+
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         if scope["type"] != "http":
             raise NotImplementedError(scope["type"])

@@ -183,10 +183,19 @@ class PolicyBook:
     # -- studies ----------------------------------------------------------------------------------------------------------------
     async def seen(self, study_instance_uids: Iterable[str], scope: StudyScope) -> set[str]:
         """Those of these studies that are within the scope."""
+        return await self._found(study_instance_uids, scope)
 
+    async def offline(self, study_instance_uids: Sequence[str], scope: StudyScope) -> list[str]:
+        """Those of them, in their order, of which nobody can have everything before it is recalled from a slow store."""
+        found = await self._found(study_instance_uids, scope, ["s.availability = 'OFFLINE'"])
+        return [uid for uid in study_instance_uids if uid in found]
+
+    async def _found(
+        self, study_instance_uids: Iterable[str], scope: StudyScope, also: Sequence[str] = ()
+    ) -> set[str]:
         async def unit(connection: asyncpg.Connection) -> set[str]:
             conditions = Conditions()
-            clauses = [f"s.study_instance_uid = ANY ({conditions.parameter(sorted(asked), 'text[]')})"]
+            clauses = [f"s.study_instance_uid = ANY ({conditions.parameter(sorted(asked), 'text[]')})", *also]
             if (within := scope_clause(scope, conditions.parameter)) is not None:
                 clauses.append(within)
             rows = await connection.fetch(

@@ -23,6 +23,7 @@ from web.api.status import status_routes
 from web.app import WebApp, create_app
 from web.http.routes import Route
 from web.server import Shutdown, serve
+from web.viewer_door import Away
 
 NOTHING_BUILT = Path(__file__).parent / "nothing-built"
 
@@ -91,6 +92,7 @@ async def site(
     static: Path = NOTHING_BUILT,
     strangers: Principal | None = ADMINISTRATOR,
     routes: Iterable[Route] = (),
+    away: Away | None = None,
     **settings: object,
 ) -> AsyncIterator[Site]:
     """strangers: who comes without a token counts as; most tests are not about that"""
@@ -100,7 +102,7 @@ async def site(
     people, shutdown = FixedAuthenticator(strangers), Shutdown()
     app = create_app(
         source, chosen, people, api=[*status_routes(source), *routes], bare=bare, static=static,
-        live=fake_live(source, chosen),
+        live=fake_live(source, chosen), away=away,
     )  # fmt: skip
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]

@@ -75,7 +75,6 @@ async def test_hashed_names_are_kept_for_a_year_and_all_others_are_asked_for_aga
         for path in [
             "/ohif/",
             "/ohif/index.html",
-            "/ohif/app-config.js",
             "/ohif/plain.css",
             "/",
             "/icon.svg",

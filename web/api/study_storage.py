@@ -6,12 +6,13 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from pacs_actors.lifecycle.copies import Availability
 from pacs_actors.lifecycle.desk import LifecycleDesk
 from pacs_actors.lifecycle.moves import ONLINE, RECALL_PRIORITY, Move, Order
 from pacs_actors.lifecycle.policy_book import MOST_LABELS, Hold
-from pacs_actors.people.rights import Action
+from pacs_actors.people.rights import Action, Via
 from web.api.lifecycle import STATES, order
 from web.context import WebContext
 from web.dicomweb.paths import is_uid
@@ -100,13 +101,28 @@ class _Desk:
         if facts is None:
             raise NotFound
         holds = [hold for hold in await desk.policies.holds(study) if hold.lifted_at is None]
+        moves = await desk.moves.listed(STATES, before=None, most=20, study=study)
+        if (
+            request.who.via is Via.SHARE
+        ):  # how far a recall is; who runs the archive, and why they keep what, is not theirs
+            recalls = [
+                replace(one, asked_by="", why="")
+                for one in moves
+                if one.from_store == "" and one.to_store == ONLINE
+            ]
+            return json_answer(
+                StudyStorage(
+                    facts.availability, facts.instances, facts.online, [], facts.accessed_at, facts.recalled_at, [], "", None,
+                    recalls,
+                )
+            )  # fmt: skip
         return json_answer(
             StudyStorage(
                 facts.availability, facts.instances, facts.online,
                 [CopiesThere(one[0], desk.tiers.get(one[0], "gone"), one[1], one[2]) for one in facts.copies],
                 facts.accessed_at, facts.recalled_at, facts.labels, facts.workflow_state,
                 holds[0] if holds else None,
-                await desk.moves.listed(STATES, before=None, most=20, study=study),
+                moves,
             )
         )  # fmt: skip
 

@@ -1,9 +1,32 @@
 /* OHIF's configuration: one archive, this one, in the session of whoever is logged in. */
 const opened = window.location.pathname + window.location.search;
 let leaving = false;
+// The server says in front of this file what whoever is logged in may do.
+const mayStore = window.pacs?.mayStore ?? true;
+
+// OHIF goes from its list to a study without loading a page. One that is in the archive has to be recalled first: the server
+// answers its address with a page that does that.
+async function waitForRecalled() {
+  const { pathname, search } = window.location;
+  const asked = [...new URLSearchParams(search)].filter(([name]) => name.toLowerCase() === 'studyinstanceuids');
+  for (const study of asked.flatMap(([, value]) => value.split(/[,;]/)).filter(Boolean)) {
+    const answer = await fetch(`/api/v1/studies/${encodeURIComponent(study)}/storage`).catch(() => undefined);
+    const away = answer?.ok && (await answer.json()).availability === 'OFFLINE';
+    if (away && pathname === window.location.pathname && search === window.location.search) {
+      window.location.reload();
+      return;
+    }
+  }
+}
+const push = window.history.pushState;
+window.history.pushState = function (...state) {
+  push.apply(this, state);
+  void waitForRecalled();
+};
 
 window.config = {
   routerBasename: '/ohif',
+  mayStore,
   extensions: [],
   modes: [],
   // The tour of a first visit covers the images.
@@ -33,8 +56,8 @@ window.config = {
         supportsFuzzyMatching: true,
         supportsWildcard: true,
         supportsReject: false,
-        supportsStow: true,
-        dicomUploadEnabled: true,
+        supportsStow: mayStore,
+        dicomUploadEnabled: mayStore,
         enableStudyLazyLoad: true,
         imageRendering: 'wadors',
         thumbnailRendering: 'thumbnail',

@@ -40,6 +40,9 @@ _NDARRAY_VIEW: Final = (Path(__file__).parent / "ndarray-view.js").read_text(enc
 # Webpack's parts that every study needs and that weigh something. Without a word about them they are asked for only when the one
 # before has been fetched and run.
 STARTUP: Final = ("6495", "8478", "89", "6938", "1673", "6489", "9383", "5406", "7248")
+_MAY_NOT_STORE: Final = (
+    "Not saved: your account may view, but not store. Ask an administrator for the permission study.store."
+)
 # Each must be found in some script. What follows an early return is dropped by the minifier.
 MENDS: Final = (
     # ndarray compiles code; see ndarray-view.js.
@@ -55,6 +58,18 @@ MENDS: Final = (
     ),
     # Without values an attribute has no Value (PS3.18 F.2.5); without this such a study is "not available".
     ("i < ModalitiesInStudy.Value.length;", "i < (ModalitiesInStudy.Value ?? []).length;"),
+    # Whoever may not store is not asked to, and what asks on its own is answered at once.
+    (
+        '}, "CSV")), /*#__PURE__*/react.createElement(ui_next_src/* .Button */.$nd, {',
+        '}, "CSV")), window.config.mayStore !== false && react.createElement(ui_next_src/* .Button */.$nd, {',
+    ),
+    (
+        "const ReportDialog = customizationService.getCustomization('ohif.createReportDialog');",
+        "if (window.config.mayStore === false) {\n    servicesManager.services.uiNotificationService.show({\n"
+        f"      title, type: 'error', message: '{_MAY_NOT_STORE}',\n    }});\n"
+        "    return Promise.resolve({ action: PROMPT_RESPONSES.A.CANCEL });\n  }\n"
+        "  const ReportDialog = customizationService.getCustomization('ohif.createReportDialog');",
+    ),
     # What was not stored must not be in the list as if it were; and whoever may not store is told so.
     (
         "addInstances(instances, true);\n        for (const instance of instances) {\n"
@@ -62,8 +77,7 @@ MENDS: Final = (
         "addInstances(await (async () => {\n          try {\n            for (const instance of instances) {\n"
         "              await resolvedDataSource.store.dicom(instance, null, dicomDict);\n            }\n"
         "          } catch (error) {\n"
-        "            throw error.status === 403 ? new Error('Not saved: your account may view, but not store. '"
-        " + 'Ask an administrator for the permission study.store.') : error;\n"
+        f"            throw error.status === 403 ? new Error('{_MAY_NOT_STORE}') : error;\n"
         "          }\n          return instances;\n        })(), true);",
     ),
 )

@@ -1,0 +1,1 @@
+"""The page in front of the viewer while a study is recalled."""
