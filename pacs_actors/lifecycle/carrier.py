@@ -6,26 +6,25 @@ import os
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
 import msgspec
-from xxhash import xxh3_128
 
 from pacs_actors.archive.objects.interface import ObjectFile
 from pacs_actors.archive.objects.keys import ObjectMissing, node_of_key
 from pacs_actors.archive.objects.local import LocalObjectStore
 from pacs_actors.archive.progress import IndexProgress, batch_of
 from pacs_actors.lifecycle.copies import Copies, Copy, Form, Held
+from pacs_actors.lifecycle.copy_bytes import CopyBytes
 from pacs_actors.lifecycle.node_cache import NodeCache
-from pacs_actors.lifecycle.packing import SUFFIX, Unpacker, pack
+from pacs_actors.lifecycle.packing import SUFFIX, pack
 from pacs_actors.lifecycle.recoding import SYNTAXES, CannotUndo, Recoder
 from pacs_actors.lifecycle.stores.copy_keys import object_key
 from pacs_actors.lifecycle.stores.errors import CopyDiffers, CopyMissing, StoreDenied, StoreUnavailable
 from pacs_actors.lifecycle.stores.interface import TierStore
 from pacs_actors.operations import logs
-from protocols.dataset.part10 import PREAMBLE_BYTES, parse_prefix
+from protocols.dataset.part10 import parse_prefix
 from protocols.dataset.record import StoredObject
 from protocols.errors import CannotUnderstand, PacsError, Unavailable
 
@@ -76,7 +75,7 @@ class Carrier:
         read_back: bool = True,
         cache: NodeCache | None = None,
     ) -> None:
-        self._recoder = recoder
+        self._recoder, self._bytes = recoder, CopyBytes(recoder, store.threads, scratch)
         self.store, self.stores, self.copies, self.progress = store, stores, copies, progress
         self._scratch, self._read_back = scratch, read_back
         self._cache = cache
@@ -242,7 +241,11 @@ class Carrier:
         if held.online and foreign and not held.copies:
             raise OnAnotherNode(held.sop_instance_uid, node_of_key(held.key))
         with tempfile.TemporaryFile(dir=self._scratch, buffering=0) as unpacked:
-            await self._from_copies(held, partial(self._unpack, unpacked.fileno()))
+
+            async def land(_: Held, data: AsyncIterator[bytes]) -> None:
+                await self._bytes.land(unpacked.fileno(), held.digest, data)
+
+            await self._from_copies(held, land)
             yield ObjectFile(unpacked.fileno(), 0, held.size_bytes)
 
     # -- copies -----------------------------------------------------------------------------------------------------------------
@@ -259,7 +262,7 @@ class Carrier:
                 continue
             try:
                 async with store.get(copy.stored.key) as pieces:
-                    return await take(held, self._plain(held, copy, pieces))
+                    return await take(held, self._bytes.plain(held.size_bytes, copy, pieces))
             except (CopyMissing, CannotUnderstand) as why:
                 logs.error(
                     "copy_unusable", store=name, key=copy.stored.key, uid=held.sop_instance_uid, why=str(why)
@@ -277,38 +280,6 @@ class Carrier:
         if away is not None:
             raise away
         raise NoGoodCopy(held.sop_instance_uid, "no store has one")
-
-    async def _plain(self, held: Held, copy: Copy, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """The object's bytes. raises: CannotUnderstand if there are more or fewer of them"""
-        if copy.form in SYNTAXES:
-            with tempfile.TemporaryFile(dir=self._scratch, buffering=0) as coded:
-                at = 0
-                async for piece in pieces:
-                    await self.store.threads.run(os.pwrite, coded.fileno(), piece, at)
-                    at += len(piece)
-                async for piece in self._recoder.decoded(ObjectFile(coded.fileno(), 0, at), copy.syntax):
-                    yield piece
-            return
-        unpacker = Unpacker(copy.form, held.size_bytes)
-        async for piece in pieces:
-            if copy.form == "plain":
-                made = list(unpacker.feed(piece))
-            else:
-                made = await self.store.threads.run(list, unpacker.feed(piece))
-            for one in made:
-                yield one
-        if not unpacker.complete:
-            raise CannotUnderstand("a copy that is shorter than its object")
-
-    async def _unpack(self, to: int, held: Held, data: AsyncIterator[bytes]) -> None:
-        """Into a file, from its beginning."""
-        digest, at = xxh3_128(), 0
-        async for piece in data:
-            digest.update(piece[max(0, PREAMBLE_BYTES - at) :])
-            await self.store.threads.run(os.pwrite, to, piece, at)
-            at += len(piece)
-        if digest.digest() != held.digest:
-            raise CannotUnderstand("a copy with another digest")
 
     async def _store(self, held: Held, data: AsyncIterator[bytes]) -> StoredObject:
         """Into the online store, durably."""
