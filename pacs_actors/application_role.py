@@ -30,9 +30,10 @@ _LACKING: Final = """
 """
 
 
-async def grant(connection: Connection) -> list[str]:
+async def grant(connection: Connection, *, complete: bool = True) -> list[str]:
     """Give the application's role what it lacks; the names of those tables and sequences.
 
+    complete: all migrations are applied; before, nothing is given of tables whose columns are told apart
     Nothing to do where the role does not exist, or is our own. The caller holds the migrations' lock.
     """
     there = await connection.fetchval(
@@ -40,7 +41,8 @@ async def grant(connection: Connection) -> list[str]:
     )
     if not there:
         return []
-    found = await connection.fetch(_LACKING, APPLICATION_ROLE, list(_PARTLY))
+    lacking = await connection.fetch(_LACKING, APPLICATION_ROLE, list(_PARTLY))
+    found = [row for row in lacking if complete or row[1] not in _PARTLY]
     async with connection.transaction():
         if not await connection.fetchval(
             "SELECT has_schema_privilege($1, current_schema(), 'USAGE')", APPLICATION_ROLE

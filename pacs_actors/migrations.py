@@ -91,7 +91,7 @@ async def migrate(
                     each.version, each.name, sql[each.version].checksum,
                 )  # fmt: skip
                 if migrations is None:  # workers that wait for a table may use it once they see it
-                    await grant(connection)
+                    await grant(connection, complete=False)
         # Named by its content: workers of two releases can serve one database during an upgrade.
         if migrations is None and not await connection.fetchval(
             "SELECT EXISTS (SELECT FROM pg_proc WHERE proname = $1)", INDEX_FUNCTION
