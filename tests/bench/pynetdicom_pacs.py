@@ -83,6 +83,7 @@ def main() -> None:
         (evt.EVT_C_GET, on_get),
         (evt.EVT_C_MOVE, on_move),
     ]
+    application.dimse_timeout = 10
     server = application.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
     assert server is not None
     print(server.server_address[1], flush=True)

@@ -290,7 +290,7 @@ async def test_a_connection_that_the_server_ends_is_replaced(dsn: str) -> None:
 
 
 async def test_units_wait_for_the_first_connection_and_hear_when_it_fails(dsn: str) -> None:
-    async with Database("postgresql://pacs@/x?host=/nonexistent", settings()) as database:
+    async with Database("postgresql://pacs@/x?host=/nonexistent", settings(call_timeout_s=0.3)) as database:
         with pytest.raises(Unavailable):
             await database.run(one)
     with pytest.raises(Unavailable):
