@@ -53,8 +53,8 @@ class Rig(Server):
         return ["|".join(map(str, row)) for row in asyncio.run(ask())]
 
     def half_received(self) -> list[Path]:
-        """What lies among the temporary files, the locks of the slots aside."""
-        return [path for path in self.temporary() if path.suffix != ".lock"]
+        """What lies among the temporary files, the locks of the slots and the list of what is gone aside."""
+        return [path for path in self.temporary() if path.suffix != ".lock" and path.name != "gone"]
 
     def kill_worker(self, pid: int) -> None:
         """kill -9, and wait until the parent has another in its place."""

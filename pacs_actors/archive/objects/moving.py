@@ -10,14 +10,14 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from threading import Lock
 from typing import Final, NamedTuple
 
 from pacs_actors.archive.objects.batches import sync_folder
 from pacs_actors.archive.objects.buffers import BLOCK_BYTES, BUFFER_BYTES
 from pacs_actors.archive.objects.filesystem import closed, synced
+from pacs_actors.archive.objects.gone_list import GoneList
 from pacs_actors.archive.objects.interface import ObjectFile
 from pacs_actors.archive.objects.keys import (
     Names,
@@ -47,8 +47,7 @@ class Mover:
     def __init__(self, root: Path, writer: DurableWriter, names: Names) -> None:
         self._root, self._writer, self._names = root, writer, names
         self._system = writer.system
-        self._lock = Lock()
-        self._read_still: dict[_Packed, None] = {}
+        self._gone = GoneList(root / "tmp" / "gone", writer.system)
 
     def remove(self, keys: Sequence[str]) -> None:
         """See ``interface.ObjectStore``; likewise below. raises: OutOfResources"""
@@ -159,24 +158,42 @@ class Mover:
 
     def reclaim(self) -> None:
         """Give back what was removed while somebody read it, as far as nobody does any more. raises: OutOfResources"""
-        with self._lock:
-            waiting, self._read_still = list(self._read_still), {}
-        if waiting:
-            with self._writer.refusing("reclaim"):
-                self._give_back(waiting)
+        with self._writer.refusing("reclaim"):
+            self._gone.settle(self._give_back_gone)
+
+    def _give_back_gone(self, keys: Sequence[str]) -> list[str]:
+        """Those that somebody reads still. raises: OSError"""
+        _, packed = _sorted_out(keys)
+        read_still: list[str] = []
+        for path, those in _by_path(packed).items():
+            with self._segment(path, os.O_RDWR) as fd:
+                if fd is None:
+                    continue
+                punched = False
+                for one in those:
+                    extent = gone_at(fd, one.block)
+                    if extent is None:
+                        continue  # given back already, or never removed: its process died before it could be
+                    if claim(fd, extent, alone=True):
+                        self._system.punch(fd, extent.start, extent.end - extent.start)
+                        punched = True
+                    else:
+                        read_still.append(one.key)
+                if punched:
+                    synced(self._system.fsync, fd)
+                self._delete_if_empty(self._root / path, fd)
+        return read_still
 
     def _give_back(self, packed: Iterable[_Packed]) -> None:
         """Punch out what is still there, durably; a segment that holds nothing any more goes.
 
         What somebody reads is only said to be gone: zeros must not leave as pixels. raises: OSError
         """
-        by_path: dict[str, list[_Packed]] = {}
-        for one in packed:
-            by_path.setdefault(one.path, []).append(one)
-        for path, those in by_path.items():
+        for path, those in _by_path(packed).items():
             with self._segment(path, os.O_RDWR) as fd:
                 if fd is None:
                     continue
+                read: list[tuple[str, int]] = []
                 for one in those:
                     extent = _extent(fd, one.block) or gone_at(fd, one.block)
                     if extent is None:
@@ -184,11 +201,12 @@ class Mover:
                     if claim(fd, extent, alone=True):
                         self._system.punch(fd, extent.start, extent.end - extent.start)
                     else:
-                        self._system.pwrite(fd, memoryview(GONE), extent.start + GONE_OFFSET)
-                        with self._lock:
-                            self._read_still[one] = None
-                # Not fdatasync: nothing promises that it covers blocks that are gone.
-                synced(self._system.fsync, fd)
+                        read.append((one.key, extent.start))
+                with self._gone.noting([key for key, _ in read]) if read else nullcontext():
+                    for _, start in read:
+                        self._system.pwrite(fd, memoryview(GONE), start + GONE_OFFSET)
+                    # Not fdatasync: nothing promises that it covers blocks that are gone.
+                    synced(self._system.fsync, fd)
                 self._delete_if_empty(self._root / path, fd)
 
     def _delete_if_empty(self, path: Path, fd: int) -> None:
@@ -222,6 +240,13 @@ def _extent(fd: int, block: int) -> Extent | None:
     """What is there of an object, damaged or not. raises: OSError"""
     record = record_at(fd, block)
     return damaged_at(fd, block) if record is None else Extent(block * BLOCK_BYTES, record.size_bytes)
+
+
+def _by_path(packed: Iterable[_Packed]) -> dict[str, list[_Packed]]:
+    found: dict[str, list[_Packed]] = {}
+    for one in packed:
+        found.setdefault(one.path, []).append(one)
+    return found
 
 
 def _sorted_out(keys: Sequence[str]) -> tuple[dict[str, str], list[_Packed]]:
