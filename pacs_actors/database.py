@@ -21,6 +21,7 @@ import uvloop
 from msgspec import Struct
 
 from config.settings import DatabaseSettings
+from pacs_actors import cores
 from pacs_actors.connections import SERVER_SETTINGS, Connections, Job, Unit
 from pacs_actors.operations import logs
 from protocols.errors import Unavailable
@@ -63,7 +64,8 @@ class Database:
     async def __aenter__(self) -> Database:
         self._token = trio.lowlevel.current_trio_token()
         self._open = True
-        self._thread.start()
+        with cores.roaming():
+            self._thread.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:

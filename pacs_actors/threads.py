@@ -18,6 +18,7 @@ import outcome
 import trio
 from msgspec import Struct
 
+from pacs_actors import cores
 from pacs_actors.operations import logs
 from protocols.errors import Misuse
 
@@ -80,9 +81,10 @@ class NativePool:
 
     async def __aenter__(self) -> NativePool:
         self._token = trio.lowlevel.current_trio_token()
-        for thread in self._threads:
-            thread.start()
-            self._alive += 1
+        with cores.roaming():
+            for thread in self._threads:
+                thread.start()
+                self._alive += 1
         self._open = True
         return self
 

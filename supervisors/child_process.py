@@ -16,6 +16,8 @@ from typing import Final
 import trio
 from msgspec import Struct
 
+from pacs_actors import cores
+
 MAX_OUTPUT_BYTES: Final = 64 * 1024
 MAX_LINE_BYTES: Final = 8 * 1024
 _CHUNK_BYTES: Final = 16 * 1024
@@ -36,14 +38,15 @@ def spawn(
     feed:   its whole standard input; at most what a pipe holds (64 KiB)
     raises: OSError
     """
-    process = subprocess.Popen(
-        argv,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env=dict(environment),
-        start_new_session=True,
-    )
+    with cores.roaming():
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=dict(environment),
+            start_new_session=True,
+        )
     assert process.stdin is not None and process.stdout is not None
     os.set_blocking(process.stdout.fileno(), False)
     with contextlib.suppress(BrokenPipeError):

@@ -19,6 +19,7 @@ import trio
 
 from config import certificates
 from config.settings import Settings
+from pacs_actors import cores
 from pacs_actors.mail import Ready
 from pacs_actors.node_page import ACCEPTING, DOWN, NodePage
 from pacs_actors.nodes import EMBEDDED
@@ -48,7 +49,7 @@ class WorkerDied(Exception):
 
 def default_workers() -> int:
     """What measured best: a worker a core, for one loop alone leaves the second core to PostgreSQL and idles it."""
-    return max(1, len(os.sched_getaffinity(0)))
+    return max(1, len(cores.available()))
 
 
 class Node:

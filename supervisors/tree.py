@@ -26,7 +26,6 @@ Images are accepted before PostgreSQL answers. Draining goes with the flow: list
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
@@ -37,7 +36,7 @@ import msgspec
 import trio
 
 from config.settings import Settings
-from pacs_actors import migrations
+from pacs_actors import cores, migrations
 from pacs_actors.archive.catalogue import Catalogue
 from pacs_actors.archive.commitment_book import CommitmentBook
 from pacs_actors.archive.custom import custom_attributes
@@ -131,7 +130,7 @@ class WorkerTree:
     def _transcoder(self) -> Transcoder:
         """With the processes that all work on pixels is done in."""
         pixels, workers = self.settings.pixels, max(1, self.orders.workers)
-        share = max(2, -(-len(os.sched_getaffinity(0)) // workers))
+        share = max(2, -(-len(cores.available()) // workers))
         return Transcoder(
             folder=Path(self.settings.server.data) / "tmp",
             processes=pixels.processes or share,

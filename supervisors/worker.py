@@ -11,6 +11,7 @@ import sys
 import msgspec
 import trio
 
+from pacs_actors import cores
 from pacs_actors.node_page import DRAINING, STARTING, NodePage
 from pacs_actors.operations import logs
 from supervisors.orders import WorkerOrders
@@ -23,6 +24,8 @@ def main() -> int:
     orders = msgspec.json.decode(sys.stdin.buffer.readline(), type=WorkerOrders)
     logs.configure(orders.settings.server.log_level, f"worker {orders.slot}")
     raise_file_limit()
+    if orders.settings.server.own_cores:
+        cores.settle(orders.slot, orders.workers)
     try:
         return trio.run(run, orders)
     except KeyboardInterrupt:

@@ -14,6 +14,7 @@ from typing import Final
 import trio
 
 import pacs_actors
+from pacs_actors import cores
 from pacs_actors.pixels.notices import MAX_MESSAGE_BYTES, read_notice
 
 _PROGRAM: Final = "pacs_actors.pixels"
@@ -38,7 +39,7 @@ class Template:
         """Start it from this very thread: the kernel ends it with the thread that started it. Raises OSError."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
-            with theirs:
+            with theirs, cores.roaming():
                 self._process = subprocess.Popen(
                     [sys.executable, "-P", "-m", _PROGRAM, str(os.getpid()), str(memory_bytes), str(idle_s)],
                     stdin=theirs.fileno(),

@@ -15,6 +15,7 @@ from typing import Final, Protocol, TypeVar
 import trio
 from msgspec import Struct
 
+from pacs_actors import cores
 from pacs_actors.audit import anchors
 from pacs_actors.database import Database
 from pacs_actors.lifecycle.backup import chain, changes
@@ -139,7 +140,7 @@ class _Making:
                 break
             except FileExistsError:
                 continue
-        threads = max(2, len(os.sched_getaffinity(0)) // 2)
+        threads = max(2, len(cores.available()) // 2)
         self.writing = Writing(self.place, self.id, self.key, threads)
         self.writers = {stem: ContainerWriter(self.writing, stem) for stem in ("index", "objects", "catalog")}
 

@@ -18,6 +18,7 @@ import outcome
 import trio
 import uvloop
 
+from pacs_actors import cores
 from pacs_actors.operations import logs
 from protocols.errors import Unavailable
 
@@ -69,7 +70,8 @@ class AsyncioThread:
     async def __aenter__(self) -> AsyncioThread:
         self._token = trio.lowlevel.current_trio_token()
         self._stopping = asyncio.Event()
-        self._thread.start()
+        with cores.roaming():
+            self._thread.start()
         self._open = True
         return self
 
