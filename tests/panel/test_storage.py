@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -16,7 +17,20 @@ from web.static_files import STATIC
 
 NEAR, FAR = "nas", "vault"
 UID = "1.2.826.0.1.3680043.8.498.78.{}"
-KINDS = {1: "XA", 2: "US", 3: "NM", 4: "MG", 5: "CR", 6: "OT"}  # one study of each, for a test of its own
+OHIF = "script[src*='/ohif/app.bundle.']"
+NO_BUNDLES = {
+    "**/ohif/*.bundle.*.js": lambda route: route.abort()
+}  # the viewer's page with our configuration, without OHIF
+KINDS = {
+    1: "XA",
+    2: "US",
+    3: "NM",
+    4: "MG",
+    5: "CR",
+    6: "OT",
+    7: "PX",
+    8: "ES",
+}  # one study of each, for a test of its own
 
 
 @pytest.fixture(scope="module")
@@ -189,6 +203,71 @@ def test_a_recall_that_fails_says_why_and_can_be_tried_again(panel: Any, server:
         vault.with_name("unplugged").rename(vault)
     page.get_by_role("button", name="Try again").click()
     page.wait_for_url(re.compile("/ohif/viewer"), wait_until="commit")
+
+
+def test_a_link_to_an_archived_study_waits_in_front_of_the_viewer(
+    panel: Any, server: Server, root: str
+) -> None:
+    """Its recall fails, is tried again by a click, and then the same address is the viewer."""
+    move(server, 7, from_store="online", to_store=FAR)
+    vault, viewer = server.data.parent / FAR, f"/ohif/viewer?StudyInstanceUIDs={UID.format(7)}"
+    vault.rename(vault.with_name("unplugged"))
+    try:
+        page = panel("/tokens", routes=NO_BUNDLES).page
+        page.goto(f"{root}{viewer}")
+        expect(page.get_by_role("heading", name="The study is being recalled")).to_be_visible()
+        expect(page.get_by_role("alert")).to_contain_text("It is tried again: store vault")
+        expect(page.get_by_role("status")).to_have_text("0 of 3 images are back")
+        assert [each for each in barriers(page) if not each.startswith(("landmark", "region"))] == []
+        server.sql("UPDATE tier_moves SET state = 'failed', ended_at = now() WHERE state = 'waiting'")
+        expect(page.get_by_role("heading", name="It could not be recalled")).to_be_visible()
+        expect(page.get_by_role("alert")).to_contain_text("store vault")
+    finally:
+        vault.with_name("unplugged").rename(vault)
+    page.get_by_role("button", name="Try again").click()
+    page.locator(OHIF).wait_for(state="attached")
+    assert page.url == f"{root}{viewer}" and availability(server, 7) == "ONLINE"
+
+
+def test_whoever_has_a_share_link_waits_as_well_and_reads_nothing_of_who_runs_the_archive(
+    visit: Any, server: Server
+) -> None:
+    move(server, 8, from_store="online", to_store=FAR)
+    study = f"/api/v1/studies/{UID.format(8)}"
+    hold = {"reason": "A court asks for it."}
+    assert server.ask("PUT", f"{study}/hold", hold, token=server.token)[0] == 200
+    asked = {"note": "", "expires_in_s": 3600, "download": False}
+    status, made = server.ask("POST", f"{study}/shares", asked, token=server.token)
+    assert status == 201
+    vault = server.data.parent / FAR
+    vault.rename(vault.with_name("unplugged"))
+    try:
+        visited = visit(json.loads(made)["url"], locale="ru-RU", routes=NO_BUNDLES)
+        page = visited.page
+        page.get_by_role("button").click()
+        expect(page.get_by_role("heading", name="Исследование возвращается из архива")).to_be_visible()
+        expect(page.get_by_role("status")).to_have_text("Возвращено снимков: 0 из 3")
+        known = page.evaluate(f"fetch('{study}/storage').then(answer => answer.json())")
+        assert (known["availability"], known["hold"], known["copies"]) == ("OFFLINE", None, [])
+        assert {(one["asked_by"], one["why"], one["problem"]) for one in known["moves"]} == {("", "", "")}
+    finally:
+        vault.with_name("unplugged").rename(vault)
+    server.sql("UPDATE tier_moves SET due_at = now() WHERE state = 'waiting'")
+    page.locator(OHIF).wait_for(state="attached")
+    assert visited.of_policy() == []
+
+
+def test_going_to_an_archived_study_within_the_viewer_waits_as_well(
+    panel: Any, server: Server, root: str
+) -> None:
+    """OHIF goes from its list to a study without asking for a page."""
+    move(server, 7, from_store="online", to_store=FAR)
+    page = panel("/tokens", routes=NO_BUNDLES).page
+    page.goto(f"{root}/ohif/")
+    page.evaluate(f"history.pushState({{}}, '', '/ohif/viewer?StudyInstanceUIDs={UID.format(7)}')")
+    expect(page.get_by_role("heading", name="The study is being recalled")).to_be_visible()
+    page.locator(OHIF).wait_for(state="attached")
+    assert availability(server, 7) == "ONLINE"
 
 
 def test_a_study_under_a_legal_hold_stays(panel: Any, server: Server) -> None:

@@ -48,7 +48,7 @@ def viewer(clinic: Server, onlooker: BrowserContext, browser_mark: str) -> Itera
         yield open_study
 
 
-def test_who_may_not_store_is_told_so_and_finds_no_report_that_is_nowhere(
+def test_who_may_not_store_is_offered_neither_report_nor_upload_and_told_at_once_where_one_is_asked_for(
     clinic: Server, viewer: Callable[[str], Visit]
 ) -> None:
     slices = viewer_data.stack(2)
@@ -58,6 +58,32 @@ def test_who_may_not_store_is_told_so_and_finds_no_report_that_is_nowhere(
     with seen.page.expect_response(lambda answer: "/frames/" in answer.url) as frame:
         seen.page.reload()
     assert frame.value.status == 200
+    measure(seen)
+    seen.page.get_by_text("CSV", exact=True).wait_for()
+    assert seen.page.get_by_text("Create SR").count() == 0
+    # What the viewer asks on its own when measurements would be lost.
+    prompt = "study => window.commandsManager.run('promptSaveReport', { StudyInstanceUID: study, data: {} })"
+    seen.page.evaluate(prompt, slices[0].study)
+    seen.page.get_by_text("Ask an administrator for the permission study.store").first.wait_for()
+    assert seen.page.get_by_placeholder("Report name").count() == 0
+    assert seen.page.locator("[data-cy=data-row-details-primary]").count() == 1, (
+        "what was drawn is still there"
+    )
+    seen.page.goto(f"{clinic.url}/ohif/")
+    seen.page.get_by_text("Study List").first.wait_for()
+    assert seen.page.get_by_text("Upload").count() == 0
+    assert search(clinic, f"studies/{slices[0].study}/series", Modality="SR") == []
+
+
+def test_who_may_not_store_any_more_finds_no_report_that_is_nowhere(
+    clinic: Server, viewer: Callable[[str], Visit]
+) -> None:
+    """The right was taken away, or is thought to be there, while the viewer is open."""
+    slices = viewer_data.stack(2)
+    assert set(peers.send(clinic, *slices)) == {0}
+    seen = viewer(slices[0].study)
+    seen.page.locator(PANE).first.wait_for()
+    seen.page.evaluate("window.config.mayStore = true")
     measure(seen)
     save(seen, "Kept nowhere")
     seen.page.get_by_text("Ask an administrator for the permission study.store").first.wait_for()

@@ -106,7 +106,7 @@ class _Desk:
             request.who.via is Via.SHARE
         ):  # how far a recall is; who runs the archive, and why they keep what, is not theirs
             recalls = [
-                replace(one, asked_by="", why="")
+                replace(one, asked_by="", why="", problem="")
                 for one in moves
                 if one.from_store == "" and one.to_store == ONLINE
             ]

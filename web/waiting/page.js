@@ -2,6 +2,8 @@
    is the viewer that answers. */
 const page = document.querySelector("main");
 const bar = page.querySelector("progress");
+const title = page.querySelector("h1");
+const text = page.querySelector("h1 + p");
 const status = page.querySelector("[role=status]");
 const alert = page.querySelector("[role=alert]");
 const again = page.querySelector("button");
@@ -35,13 +37,13 @@ function show(found) {
   const done = moves.reduce((sum, move) => sum + move.done, 0);
   const all = moves.reduce((sum, move) => sum + move.instances, 0);
   const problem = (failed?.move ?? moves.find((move) => move.problem))?.problem ?? "";
-  bar.hidden = again.hidden = false;
-  bar.hidden = Boolean(failed);
+  title.textContent = failed ? texts.failed : texts.title;
+  bar.hidden = text.hidden = status.hidden = Boolean(failed);
   again.hidden = !failed;
   if (all && done <= all) Object.assign(bar, { max: all, value: done });
   else bar.removeAttribute("value");
-  status.textContent = failed ? "" : all ? fill(texts.progress, { done: whole(done), all: whole(all) }) : texts.queued;
-  alert.textContent = failed ? `${texts.failed} ${problem}` : problem && fill(texts.retried, { problem });
+  status.textContent = all ? fill(texts.progress, { done: whole(done), all: whole(all) }) : texts.queued;
+  alert.textContent = failed ? problem : problem && fill(texts.retried, { problem });
 }
 
 async function wait(order) {
@@ -65,6 +67,7 @@ async function wait(order) {
 
 again.addEventListener("click", () => {
   again.hidden = true;
+  alert.textContent = "";
   void wait(true);
 });
 void wait(true);
