@@ -36,6 +36,8 @@ LIVE: Final = frozenset(
         "web.undo_s",
         "integrity.cycle_days",
         "integrity.rate_mb_s",
+        "integrity.copies_cycle_days",
+        "integrity.copies_rate_mb_s",
     }
 )
 

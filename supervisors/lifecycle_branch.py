@@ -20,7 +20,10 @@ from pacs_actors.archive.transcoder import Transcoder
 from pacs_actors.database import Database
 from pacs_actors.lifecycle.carrier import Carrier
 from pacs_actors.lifecycle.copies import Copies
+from pacs_actors.lifecycle.copy_checks import CopyChecks
+from pacs_actors.lifecycle.copy_scrubber import CopyScrubber
 from pacs_actors.lifecycle.desk import LifecycleDesk
+from pacs_actors.lifecycle.integrity_book import IntegrityBook
 from pacs_actors.lifecycle.lifecycle_scheduler import LifecycleScheduler
 from pacs_actors.lifecycle.moves import Moves
 from pacs_actors.lifecycle.node_cache import NodeCache
@@ -112,6 +115,10 @@ class LifecycleBranch:
         )  # fmt: skip
         metadata = MetadataFiles(self._root / FOLDER, orders.settings.web.metadata_cache_bytes)
         self.keeper = NodeKeeper(store, database, self.cache, self.recaller, metadata, _end_node)
+        self.copy_scrubber = CopyScrubber(
+            orders.settings.integrity, self.carrier, self.copies, CopyChecks(database),
+            IntegrityBook(database, store.node),
+        )  # fmt: skip
         self.movers = [
             TierMover(
                 store, self.carrier, self.copies, self.moves, self.tiers, at_once=settings.objects_at_once
@@ -161,6 +168,7 @@ class LifecycleBranch:
             found.append(Child("lifecycle scheduler", self.scheduler.run))
             if self.tiers:
                 found.append(Child("store watch", self.watch.run))
+                found.append(Child("copy scrubber", self.copy_scrubber.run))
             if self.tiers and self._prefetcher is not None:
                 found.append(Child("prefetcher", self._prefetcher.run))
         return found
@@ -186,6 +194,7 @@ class LifecycleBranch:
             "objects_fetched": self.recaller.fetched,
             "cached_objects_evicted": self.cache.evicted,
             **self.replicator.counters(),
+            **self.copy_scrubber.counters(),
             **{f"{STORE_SILENT_S}{name}": silent_s for name, silent_s in self.watch.silent_s().items()},
         }
 

@@ -295,6 +295,7 @@ class WorkerTree:
         self.facilities.settings = settings
         self.people.use(settings.people)
         self.integrity.use(settings)
+        self.lifecycle.copy_scrubber.use(settings.integrity)
 
     async def _serve_web(self, *, task_status: Ready = trio.TASK_STATUS_IGNORED) -> None:
         self.facilities.transcoder.prepare()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, Literal
 
 import asyncpg
 from msgspec import Struct
@@ -32,7 +32,7 @@ class Finding(Struct, frozen=True):
     """Something that is not as it should be.
 
     kind:     corrupt, lost, unreadable (objects); those of ``reconciling.Kind`` besides
-    subject:  an object's key, a study's UID, a file's path
+    subject:  an object's key, a study's UID, a file's path; of a copy the name of its store, a space, and its key there
     settled:  what has become of it: healed, deleted, gone (it is well again), aside (no instance's, in quarantine);
               "" while it is as it was found
     """
@@ -104,7 +104,12 @@ class IntegrityBook:
         return await self.database.run(unit)
 
     async def found(
-        self, kind: str, subject: str, detail: str, found_by: Kind, sop_instance_uid: str = ""
+        self,
+        kind: str,
+        subject: str,
+        detail: str,
+        found_by: Kind | Literal["copies"],
+        sop_instance_uid: str = "",
     ) -> Noted:
         """Note what is of no consequence for the index."""
 
@@ -174,7 +179,7 @@ class IntegrityBook:
         async def unit(connection: asyncpg.Connection) -> list[Finding]:
             rows = await connection.fetch(
                 f"SELECT {_FINDING} FROM integrity_findings WHERE settled_at IS NULL AND kind = 'corrupt' "  # noqa: S608
-                "AND quarantine_key = '' AND node = $1 ORDER BY id LIMIT 1000",
+                "AND quarantine_key = '' AND node = $1 AND found_by <> 'copies' ORDER BY id LIMIT 1000",
                 self.node,
             )
             return [Finding(*row) for row in rows]

@@ -11,8 +11,10 @@ from supervisors.options import Commands, add_json_option, add_settings_options,
 
 if TYPE_CHECKING:
     from config.settings import Settings
+    from pacs_actors.lifecycle.copy_checks import Due
     from pacs_actors.lifecycle.integrity_damage import DamageKeeper
     from pacs_actors.lifecycle.scrubbing import Damage, Portion
+    from supervisors.copy_scrub import CopiesRead
 
 _COULD_NOT_RUN = 2
 _MOST_LISTED = 10_000
@@ -25,9 +27,11 @@ def register(commands: Commands) -> None:
         "scrub",
         help="read every object and compare it with its checksum",
         description="Read every object under the data folder from the disk, not from memory, and compare it with the checksum that "
-        "it was stored with; look also for instances of the index whose object is gone. Works while the server runs and while it "
+        "it was stored with; look also for instances of the index whose object is gone. Then do the same with every copy in the "
+        "stores of the settings. Works while the server runs and while it "
         "does not. Prints a line for each object that is not good, its SOP Instance UID first. Exit code 0: all is well; "
-        "1: something is not; 2: it could not run. The server does the same by itself, once in integrity.cycle_days. "
+        "1: something is not; 2: it could not run, or not be finished. The server does the same by itself, once in "
+        "integrity.cycle_days, and with copies in integrity.copies_cycle_days. "
         "Example: pacs-actors scrub --data pacs-data --rate 200",
     )
     parser.add_argument("--rate", type=_rate, metavar="MB_S", help="read so much at most, MB a second")
@@ -35,6 +39,11 @@ def register(commands: Commands) -> None:
         "--quarantine",
         action="store_true",
         help="move what is corrupt to quarantine, so that nobody is sent it, and note it as the server would",
+    )
+    parser.add_argument(
+        "--without-copies",
+        action="store_true",
+        help="leave out the copies in the stores: reading them may cost",
     )
     add_json_option(parser)
     parser.later = add_settings_options
@@ -58,6 +67,7 @@ class _Report:
         self.as_json, self.indexed = as_json, True
         self.objects = self.size_bytes = self.damaged = 0
         self.listed: list[dict[str, str]] = []
+        self.copies: CopiesRead | None = None
 
     def add(self, portion: Portion) -> None:
         self.objects += portion.objects + len(portion.damages)
@@ -69,15 +79,20 @@ class _Report:
                 f"\r{self.objects:,} objects, {self.size_bytes / _MB:,.0f} MB", end="", file=sys.stderr, flush=True
             )  # fmt: skip
 
+    def add_copy(self, store: str, copy: Due, wrong: str) -> None:
+        from pacs_actors.lifecycle.copy_scrubber import condition_of
+
+        self._list(copy.sop_instance_uid, condition_of(wrong), f"{store} {copy.stored.key}", wrong)
+
     def _tell(self, damage: Damage) -> None:
+        self._list(damage.sop_instance_uid, damage.condition.value, damage.key, damage.why)
+
+    def _list(self, uid: str, condition: str, key: str, why: str) -> None:
         self.damaged += 1
-        uid, condition = damage.sop_instance_uid, damage.condition.value
         if not self.as_json:
-            print(f"{uid or '-'} {condition} {damage.key}: {damage.why}", flush=True)
+            print(f"{uid or '-'} {condition} {key}: {why}", flush=True)
         elif len(self.listed) < _MOST_LISTED:
-            self.listed.append(
-                {"sop_instance_uid": uid, "condition": condition, "key": damage.key, "why": damage.why}
-            )
+            self.listed.append({"sop_instance_uid": uid, "condition": condition, "key": key, "why": why})
 
     def finish(self) -> None:
         if self.as_json:
@@ -86,10 +101,16 @@ class _Report:
                 "size_bytes": self.size_bytes,
                 "damaged": self.damaged,
             }
+            if self.copies is not None:
+                facts["copies"], facts["copies_bytes"] = self.copies.copies, self.copies.size_bytes
+                facts["problems"] = self.copies.problems
             print_json({**facts, "index_asked": self.indexed, "list": self.listed})
             return
+        read = f"{self.objects:,} objects, {self.size_bytes / _MB:,.1f} MB"
+        if self.copies is not None:
+            read += f", and {self.copies.copies:,} copies, {self.copies.size_bytes / _MB:,.1f} MB"
         what = f"{self.damaged:,} are not good" if self.damaged else "all are good"
-        print(f"Read {self.objects:,} objects, {self.size_bytes / _MB:,.1f} MB: {what}.")
+        print(f"Read {read}: {what}.")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -113,7 +134,12 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"pacs-actors: {failure}", file=sys.stderr)
         return _COULD_NOT_RUN
     report.finish()
-    return 1 if report.damaged else 0
+    problems = report.copies.problems if report.copies is not None else {}
+    for store, why in problems.items():
+        print(f"pacs-actors: not all copies in {store} were read: {why}", file=sys.stderr)
+    if report.damaged:
+        return 1
+    return _COULD_NOT_RUN if problems else 0
 
 
 async def _scrub(settings: Settings, arguments: argparse.Namespace, report: _Report) -> None:
@@ -147,6 +173,10 @@ async def _scrub(settings: Settings, arguments: argparse.Namespace, report: _Rep
 
         rows = None if database is None else IntegrityRows(database)
         await scrub(store, rows, pool, Pace(rate), Cursor(), tell)
+        if database is not None and settings.stores and not arguments.without_copies:
+            from supervisors.copy_scrub import read_copies
+
+            report.copies = await read_copies(settings, database, arguments.rate, report.add_copy)
 
 
 async def _put_aside(store: Any, keeper: DamageKeeper | None, portion: Portion) -> None:

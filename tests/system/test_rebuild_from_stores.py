@@ -1,4 +1,4 @@
-"""An index that is lost with studies that are only in tier stores is made again from the stores, and they come back from there."""
+"""Studies that are only in tier stores: found again when the index is lost, and read by a scrub."""
 
 from __future__ import annotations
 
@@ -79,3 +79,37 @@ def test_studies_that_are_only_in_stores_survive_the_loss_of_the_database(site: 
     _, inbox = peers.get(server, far, "STUDY", {"StudyInstanceUID": far[0].study})
     assert {uid: data for uid, (_, data) in inbox.received.items()} == {one.uid: one.data for one in far}
     assert downloads(server, coded) | downloads(server, far) | downloads(server, here) == was
+
+
+def test_a_scrub_reads_the_copies_in_stores_too(site: Site) -> None:
+    server, config = site
+    study = stored(server)
+    moved(server, study, "online", NEAR, form="zstd")
+    copy = sorted(files(server, NEAR))[0]
+    was = copy.read_bytes()
+
+    def scrub(*options: str) -> tuple[int, str, str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "supervisors.cli", "scrub", "--data", str(server.data), "--config", str(config), *options],
+            capture_output=True, text=True, timeout=90,
+        )  # fmt: skip
+        return done.returncode, done.stdout, done.stderr
+
+    code, told, _ = scrub()
+    assert (code, "and 3 copies" in told) == (0, True)
+    for at in (60, len(was) - 1):
+        copy.write_bytes(was[:at] + bytes([was[at] ^ 1]) + was[at + 1 :])
+        code, told, _ = scrub()
+        assert code == 1
+        uid, condition, store, key, *_ = told.split()
+        assert uid in {one.uid for one in study}
+        assert (condition, store, key.rstrip(":").endswith(copy.name)) == ("corrupt", NEAR, True)
+    assert scrub("--without-copies")[0] == 0
+    copy.unlink()
+    assert " lost " in scrub()[1]
+    (server.data.parent / NEAR).rename(server.data.parent / "gone")
+    code, _, complaint = scrub()
+    assert code == 2 and f"not all copies in {NEAR} were read" in complaint
+    assert server.stop() == 0
+    (server.data.parent / "gone").rename(server.data.parent / NEAR)
+    assert scrub()[0] == 1, "a stopped server's, too"
