@@ -43,7 +43,7 @@ async def what_is_wrong(store: TierStore, due: Due) -> str:
 
 def condition_of(wrong: str) -> str:
     """As the conditions of objects."""
-    return (Condition.LOST if wrong == LOST else Condition.CORRUPT).value
+    return Condition.LOST.value if wrong == LOST else Condition.CORRUPT.value
 
 
 class CopyScrubber:
