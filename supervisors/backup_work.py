@@ -15,10 +15,12 @@ from msgspec import Struct
 
 from config.settings import DatabaseSettings, Settings
 from config.stores import problems as store_problems
-from pacs_actors.archive.objects.keys import MAX_SLOT
+from pacs_actors.archive.objects.keys import MAX_SLOT, node_of
 from pacs_actors.archive.objects.local import LocalObjectStore
+from pacs_actors.archive.transcoder import Transcoder
 from pacs_actors.database import Database
 from pacs_actors.lifecycle.backup import book, chain, changes
+from pacs_actors.lifecycle.backup.archive_objects import ArchiveObjects
 from pacs_actors.lifecycle.backup.book import Outcome
 from pacs_actors.lifecycle.backup.creating import IndexSource, Order, create
 from pacs_actors.lifecycle.backup.manifest import Kind, Manifest
@@ -27,15 +29,20 @@ from pacs_actors.lifecycle.backup.restoring import Restored, free_folder, restor
 from pacs_actors.lifecycle.backup.sealing import BackupKey, read_key
 from pacs_actors.lifecycle.backup.store_place import bucket_settings, store_place
 from pacs_actors.lifecycle.backup.verifying import Finding, Shelf, sealed, shelf, verified_at, verify
+from pacs_actors.lifecycle.copy_bytes import CopyBytes
+from pacs_actors.lifecycle.recoding import Recoder
 from pacs_actors.operations import logs
+from pacs_actors.threads import NativePool
 from protocols.errors import ConfigError, Unavailable
 from supervisors.backup_index import DumpedIndex, EmbeddedIndex, IndexRestorer
 from supervisors.data_folder import with_objects
 from supervisors.database_access import reachable
+from supervisors.lifecycle_branch import open_stores
 
 Tell = Callable[[str, int, int], None]
 LEASE_S = 60.0
 _RENEW_S = 15.0
+_THREADS = 2
 
 
 class Made(Struct, frozen=True):
@@ -101,18 +108,20 @@ async def back_up(
     ):
         index = await _source(settings, data, dsn)
         async with _noted(database, kind, by, place.name, number) as outcomes:
-            order = Order(kind, data, version("pacs-actors"))
             store = LocalObjectStore(data, MAX_SLOT, settings.storage)  # only read from: it is not entered
-            making = partial(
-                create, store=store, index=index, database=database, place=place, key=key, tell=tell
-            )
-            try:
-                made = await making(order)
-            except chain.NoChain as why:
-                if not or_full:
-                    raise
-                logs.warning("backup_full_instead", why=str(why))
-                made = await making(msgspec.structs.replace(order, kind="full"))
+            node = _node_of(store, settings)
+            order = Order(kind, data, version("pacs-actors"))
+            async with _archive_objects(settings, store, node, database) as objects:
+                making = partial(
+                    create, store=objects, index=index, database=database, place=place, key=key, tell=tell
+                )
+                try:
+                    made = await making(order)
+                except chain.NoChain as why:
+                    if not or_full:
+                        raise
+                    logs.warning("backup_full_instead", why=str(why))
+                    made = await making(msgspec.structs.replace(order, kind="full"))
             findings = None
             if verifying:
                 findings = await trio.to_thread.run_sync(
@@ -124,6 +133,26 @@ async def back_up(
             await database.run(changes.forget, within_s=600.0)
         removed = await trio.to_thread.run_sync(prune, place, keep_full) if keep_full and not findings else []
     return Made(made, findings, removed)
+
+
+def _node_of(store: LocalObjectStore, settings: Settings) -> int:
+    """The node that the folder belongs to, whatever the command was told."""
+    found = {node_of(slot) for slot in store.slots()} - {node_of(MAX_SLOT)}
+    return min(found) if len(found) == 1 else settings.server.node
+
+
+@asynccontextmanager
+async def _archive_objects(
+    settings: Settings, store: LocalObjectStore, node: int, database: Database
+) -> AsyncIterator[ArchiveObjects]:
+    scratch = Path(settings.server.data) / "tmp"
+    async with (
+        open_stores(settings) as stores,
+        NativePool(_THREADS, "backup-copies") as threads,
+        Transcoder(folder=scratch, memory_bytes=settings.pixels.memory_mib * 1024**2) as transcoder,
+    ):
+        reading = CopyBytes(Recoder(transcoder, threads, scratch), threads, scratch)
+        yield ArchiveObjects(store, node, database, stores, reading)
 
 
 async def look(from_: str, settings: Settings) -> tuple[Shelf, dict[str, str]]:
@@ -174,7 +203,8 @@ async def bring_back(
 
         members = await trio.to_thread.run_sync(read)
         restorer, few = IndexRestorer(settings.database), _few(settings.database)
-        return await restore(members, place, key, target, restorer, few, by, tell)
+        node = settings.server.node if restorer.url is not None else 0
+        return await restore(members, place, key, target, restorer, few, by, tell, node=node)
 
 
 async def prune_in(from_: str, settings: Settings, keep_full: int) -> list[str]:

@@ -223,7 +223,7 @@ async def _waiting(connection: asyncpg.Connection) -> Waiting:
     )
     backups = await connection.fetchrow(
         """SELECT coalesce((SELECT problem FROM backups WHERE ended_at IS NOT NULL ORDER BY id DESC LIMIT 1), ''),
-            (SELECT max(began_at) FROM backups WHERE state = 'done')"""
+            (SELECT max(began_at) FROM backups WHERE state IN ('done', 'incomplete'))"""
     )
     assert backups is not None, "a row of subqueries is a row"
     objects = await connection.fetchval(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from supervisors.options import Commands, add_json_option, add_settings_options, print_json, settings_from
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from pacs_actors.lifecycle.backup.manifest import Kind, Manifest
     from pacs_actors.lifecycle.backup.verifying import Finding
@@ -140,7 +140,8 @@ def run_create(arguments: argparse.Namespace) -> int:
         _tell_findings(findings)
         for uid in manifest.damaged:
             print(f"damaged before it was copied: {uid}")
-    return 1 if findings or manifest.damaged else 0
+        _tell_lacking(manifest.missing, manifest.lacking)
+    return 1 if findings or manifest.damaged or manifest.missing else 0
 
 
 def run_list(arguments: argparse.Namespace) -> int:
@@ -223,11 +224,20 @@ def run_restore(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(msgspec.structs.asdict(done) | {"data": folder})
     else:
+        node = f" --server.node {done.node}" if done.node else ""
+        _tell_lacking(done.missing, done.lacking)
         print(
             f"Restored {done.backup}: {done.objects:,} objects, {_size(done.size_bytes)}; the index has {done.instances:,} "
-            f"instances.\nNow run: pacs-actors serve --data {folder}"
+            f"instances.\nNow run: pacs-actors serve --data {folder}{node}"
         )
-    return 0
+    return 1 if done.missing else 0
+
+
+def _tell_lacking(missing: int, named: Sequence[str]) -> None:
+    for uid in named:
+        print(f"not in the backup, it lies on another node, and no store gave a copy: {uid}")
+    if missing:
+        print(f"INCOMPLETE: {missing:,} objects are lacking.")
 
 
 def run_prune(arguments: argparse.Namespace) -> int:
@@ -250,6 +260,7 @@ def _facts(one: Manifest) -> dict[str, Any]:
     return {
         "id": one.id, "kind": one.kind, "parent": one.parent, "began": one.began, "finished": one.finished,
         "objects": one.objects, "size_bytes": one.size_bytes, "stored_bytes": one.stored_bytes,
+        "missing": one.missing, "lacking": list(one.lacking),
         "encrypted": bool(one.key_check), "index": "whole" if one.index.onto is None else "changes",
     }  # fmt: skip
 

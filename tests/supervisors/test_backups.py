@@ -72,6 +72,9 @@ class Watched:
         self.store = store
         self.looked: list[tuple[int, int]] = []
 
+    def is_own(self, slot: int) -> bool:
+        return True
+
     def slots(self) -> list[int]:
         return self.store.slots()
 

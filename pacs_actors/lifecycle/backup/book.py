@@ -23,11 +23,12 @@ class AlreadyAsked(Refusal):
 
 
 class Backup(Struct, frozen=True):
-    """A backup that was asked for. state: waiting, running, done or failed; problem: why it failed
+    """A backup that was asked for. state: waiting, running, done, incomplete or failed; problem: why it failed, or what it lacks
 
     name:      of its folder at ``place``; parent: of the one that it builds on
     objects:   new in it; size_bytes: theirs; stored_bytes: of all its files
     verified:  it was read back and found whole; damaged: objects that were damaged before they were copied
+    missing:   objects of other nodes that could not be had: it is incomplete
     """
 
     id: int
@@ -47,6 +48,7 @@ class Backup(Struct, frozen=True):
     verified: bool
     damaged: int
     problem: str
+    missing: int
 
 
 class Outcome(Struct, frozen=True):
@@ -62,6 +64,7 @@ class Outcome(Struct, frozen=True):
     verified: bool = False
     damaged: int = 0
     problem: str = ""
+    missing: int = 0
 
 
 def outcome_of(made: Manifest, *, verified: bool, problem: str = "") -> Outcome:
@@ -76,7 +79,13 @@ def outcome_of(made: Manifest, *, verified: bool, problem: str = "") -> Outcome:
         verified=verified,
         damaged=len(made.damaged),
         problem=problem,
+        missing=made.missing,
     )
+
+
+def lacks(missing: int) -> str:
+    """What an incomplete backup says of itself; "" if it is complete."""
+    return f"it lacks {missing} objects of other nodes, of which no store gave a copy" if missing else ""
 
 
 _COLUMNS: Final = ", ".join(Backup.__struct_fields__)
@@ -140,9 +149,9 @@ async def ask_if_due(
         await connection.execute(
             """INSERT INTO backups (kind)
             SELECT CASE WHEN full_due THEN 'full' ELSE 'incremental' END
-            FROM (SELECT NOT EXISTS (SELECT FROM backups WHERE state = 'done' AND kind = 'full'
+            FROM (SELECT NOT EXISTS (SELECT FROM backups WHERE state IN ('done', 'incomplete') AND kind = 'full'
                     AND began_at > now() - make_interval(secs => $1)) AS full_due,
-                NOT EXISTS (SELECT FROM backups WHERE state = 'done'
+                NOT EXISTS (SELECT FROM backups WHERE state IN ('done', 'incomplete')
                     AND began_at > now() - make_interval(secs => $2)) AS any_due) due
             WHERE (full_due OR any_due) AND NOT EXISTS (SELECT FROM backups WHERE state IN ('waiting', 'running')
                 OR state = 'failed' AND ended_at > now() - interval '1 hour')""",
@@ -156,9 +165,9 @@ async def next_due(
     """What ``ask_if_due`` will ask for next, and when; a moment that has passed: as soon as what is under way has ended."""
     row = await connection.fetchrow(
         """SELECT due.full_at <= greatest(due.any_at, due.again_at, now()), greatest(least(due.full_at, due.any_at), due.again_at)
-        FROM (SELECT coalesce(max(began_at) FILTER (WHERE state = 'done' AND kind = 'full')
+        FROM (SELECT coalesce(max(began_at) FILTER (WHERE state IN ('done', 'incomplete') AND kind = 'full')
                     + make_interval(secs => $1), now()) AS full_at,
-                coalesce(max(began_at) FILTER (WHERE state = 'done') + make_interval(secs => $2), now()) AS any_at,
+                coalesce(max(began_at) FILTER (WHERE state IN ('done', 'incomplete')) + make_interval(secs => $2), now()) AS any_at,
                 max(ended_at) FILTER (WHERE state = 'failed') + interval '1 hour' AS again_at FROM backups) due""",
         full_every_days * 86400, incremental_every_h * 3600,
     )  # fmt: skip
@@ -175,12 +184,14 @@ async def renew(connection: asyncpg.Connection, number: int, lease_s: float) -> 
 
 async def end(connection: asyncpg.Connection, number: int, outcome: Outcome) -> None:
     await connection.execute(
-        """UPDATE backups SET state = CASE WHEN $10 = '' THEN 'done' ELSE 'failed' END, ended_at = now(), name = $2,
+        """UPDATE backups SET state = CASE WHEN $10 <> '' THEN 'failed' WHEN $12 > 0 THEN 'incomplete' ELSE 'done' END,
+            ended_at = now(), name = $2,
             parent = $3, kind = coalesce(nullif($11, ''), kind), objects = $4, size_bytes = $5, stored_bytes = $6,
-            encrypted = $7, verified = $8, damaged = $9, problem = $10
+            encrypted = $7, verified = $8, damaged = $9, missing = $12, problem = $13
         WHERE id = $1""",
         number, outcome.name, outcome.parent, outcome.objects, outcome.size_bytes, outcome.stored_bytes,
-        outcome.encrypted, outcome.verified, outcome.damaged, outcome.problem[:1000], outcome.kind,
+        outcome.encrypted, outcome.verified, outcome.damaged, outcome.problem, outcome.kind, outcome.missing,
+        (outcome.problem or lacks(outcome.missing))[:1000],
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from pacs_actors.archive.objects.interface import ObjectFile
 from pacs_actors.archive.objects.keys import ObjectMissing, parse_key, quarantine_key
 from pacs_actors.lifecycle.backup.containers import ContainerWriter, StreamWriter
 from pacs_actors.lifecycle.backup.frames import MAX_RAW_BYTES
-from pacs_actors.lifecycle.backup.manifest import Gone, Held, Line, Stream, Young
+from pacs_actors.lifecycle.backup.manifest import Gone, Held, Lacking, Line, Stream, Young
 from pacs_actors.operations import logs
 from protocols.dataset.part10 import PREAMBLE_BYTES, parse_prefix, read_record
 from protocols.errors import PacsError
@@ -25,8 +25,19 @@ _LINES_BYTES: Final = 256 * 1024
 _QUARANTINE: Final = "quarantine/"
 
 
-class Objects(Protocol):
-    """What a backup needs of the object store."""
+class NotToBeHad(PacsError):
+    """An object that is where we cannot read it, and no store gives a good copy."""
+
+    def __init__(self, key: str, sop_instance_uid: str, why: str) -> None:
+        super().__init__(key, sop_instance_uid, why)
+        self.key, self.sop_instance_uid, self.why = key, sop_instance_uid, why
+
+    def __str__(self) -> str:
+        return f"object {self.sop_instance_uid} cannot be had: {self.why}"
+
+
+class OwnObjects(Protocol):
+    """What a backup needs of the store of its node's objects."""
 
     def slots(self) -> list[int]: ...
 
@@ -35,6 +46,13 @@ class Objects(Protocol):
     def keys(self, slot: int, batch: int) -> list[str]: ...
 
     def open(self, key: str) -> ObjectFile: ...
+
+
+class Objects(OwnObjects, Protocol):
+    """Those of all nodes. ``open`` may raise NotToBeHad."""
+
+    def is_own(self, slot: int) -> bool:
+        """Whether the slot is one of this node's."""
 
 
 class Catalog:
@@ -73,7 +91,10 @@ class Copier:
 
     since:   slot -> batch: the marks of the backup that this one builds on; empty: of a full one
     young:   keys from those marks on that it has, or one before it
+    lacking: keys that the backup it builds on could not get
     told:    called after each object with objects and bytes so far; what it raises ends the copying
+
+    missing: key -> SOP Instance UID of what could not be had
     """
 
     def __init__(
@@ -83,14 +104,16 @@ class Copier:
         catalog: Catalog,
         since: Mapping[int, int],
         young: set[str],
+        lacking: set[str],
         told: Callable[[int, int], None],
     ) -> None:
         self._store, self._objects, self._catalog, self._told = store, objects, catalog, told
-        self._since, self._young = since, young
+        self._since, self._young, self._lacking = since, young, lacking
         self._here: set[str] = set()
         self.newest: dict[int, int] = {}
         self.objects = self.size_bytes = self.gone = 0
         self.damaged: list[str] = []
+        self.missing: dict[str, str] = {}
 
     def copy_new(self, marks: Mapping[int, int]) -> None:
         """Everything in folders from the last backup's marks on that it has not.
@@ -105,8 +128,18 @@ class Copier:
                 for key in sorted(self._store.keys(slot, batch)):
                     if key in self._young or self._copy(key, key):
                         self._seen(key, marks)
+        for key in sorted(self._lacking - self._here):
+            if self._copy(key, key):
+                self._seen(key, marks)
         for key in sorted(self._young - self._here):
             self._seen_gone(key)
+
+    def tell_missing(self) -> None:
+        """Once everything was looked for."""
+        for key in self._here:
+            self.missing.pop(key, None)
+        for key in self.missing:
+            self._catalog.tell(Lacking(key))
 
     def copy_changed(self, keys: Iterable[str], marks: Mapping[int, int]) -> None:
         """What changed places, where this backup and those before it have not got it yet.
@@ -124,6 +157,8 @@ class Copier:
 
     def _has(self, key: str) -> bool:
         parts = parse_key(key)
+        if key in self._lacking or key in self.missing:
+            return key in self._here
         return key in self._here or key in self._young or parts.batch < self._since.get(parts.slot, 0)
 
     def _seen(self, key: str, marks: Mapping[int, int]) -> None:
@@ -141,6 +176,11 @@ class Copier:
         try:
             file = self._store.open(place)
         except ObjectMissing:
+            return False
+        except NotToBeHad as why:
+            if key not in self.missing:
+                logs.error("backup_object_not_to_be_had", key=key, uid=why.sop_instance_uid, why=why.why)
+            self.missing[key] = why.sop_instance_uid
             return False
         try:
             reading = _Reading(file)

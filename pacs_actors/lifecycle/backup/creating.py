@@ -22,8 +22,16 @@ from pacs_actors.lifecycle.backup import chain, changes
 from pacs_actors.lifecycle.backup import manifest as manifests
 from pacs_actors.lifecycle.backup.changes import Before
 from pacs_actors.lifecycle.backup.containers import Containers, ContainerWriter, Writing
-from pacs_actors.lifecycle.backup.copying import Catalog, Copier, Objects
-from pacs_actors.lifecycle.backup.manifest import Index, Kind, Manifest, Method, Stream, Young
+from pacs_actors.lifecycle.backup.copying import MOST_NAMED, Catalog, Copier, Objects
+from pacs_actors.lifecycle.backup.manifest import (
+    Index,
+    Kind,
+    Lacking,
+    Manifest,
+    Method,
+    Stream,
+    Young,
+)
 from pacs_actors.lifecycle.backup.places import Place
 from pacs_actors.lifecycle.backup.sealing import BackupKey
 from pacs_actors.lifecycle.backup.tar_scan import TarScanner
@@ -119,6 +127,8 @@ class _Making:
         if parent.changes_from < noted.floor:
             raise chain.NoChain(f"backup {parent.id} is too old to build on: begin a new chain with --full")
         for slot, newest in parent.newest.items():
+            if not self.store.is_own(int(slot)):  # what other nodes have may have moved on
+                continue
             there = self.store.batches(int(slot), newest)
             if not there:
                 raise chain.NoChain(
@@ -168,6 +178,7 @@ class _Making:
         """Everything durable, then the manifest."""
         assert self.copier is not None
         copier, parent = self.copier, self.parent
+        copier.tell_missing()
         self.writers["index"].close()
         self.writers["objects"].close()
         self.streams["catalog"] = self.catalog.end()
@@ -192,6 +203,8 @@ class _Making:
             size_bytes=copier.size_bytes,
             gone=copier.gone,
             damaged=tuple(copier.damaged),
+            missing=len(copier.missing),
+            lacking=tuple(sorted(copier.missing.values())[:MOST_NAMED]),
         )
         self.place.put(self.id, manifests.NAME, manifests.encode(made, self.key))
         return made
@@ -249,16 +262,17 @@ class _Making:
             return b"".join(containers.stream(stream))
 
     def _copier(self) -> Copier:
-        young: set[str] = set()
+        young, lacking = set[str](), set[str]()
         since: dict[int, int] = {}
         if self.parent is not None:
             since = {int(slot): batch for slot, batch in self.parent.marks.items()}
             with Containers(self.place, self.parent.id, self.parent.containers, self.key) as containers:
                 for some in held(containers, self.parent):
                     young.update(line.key for line in some if isinstance(line, Young))
+                    lacking.update(line.key for line in some if isinstance(line, Lacking))
         self.catalog = Catalog(self.writers["catalog"].stream())
         told = partial(self._told, "objects")
-        return Copier(self.store, self.writers["objects"], self.catalog, since, young, told)
+        return Copier(self.store, self.writers["objects"], self.catalog, since, young, lacking, told)
 
     async def _in_copier(self, work: Callable[..., None], *arguments: object) -> None:
         """On a native thread, which ends soon after we are cancelled."""

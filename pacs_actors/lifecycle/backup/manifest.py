@@ -67,6 +67,8 @@ class Manifest(Struct, frozen=True, kw_only=True):
     streams:     "index", "catalog"; "index manifest", PostgreSQL's own, for incrementals; "anchors", of the audit
     objects:     how many are in this backup itself; size_bytes: of them
     damaged:     SOP Instance UIDs of objects that were damaged already when they were copied, the first thousand
+    missing:     how many objects of other nodes could not be had, neither now nor for the backup that it builds on
+    lacking:     SOP Instance UIDs of those, the first thousand
     """
 
     format: int = FORMAT
@@ -89,6 +91,8 @@ class Manifest(Struct, frozen=True, kw_only=True):
     size_bytes: int
     gone: int = 0
     damaged: tuple[str, ...] = ()
+    missing: int = 0
+    lacking: tuple[str, ...] = ()
 
     @property
     def stored_bytes(self) -> int:
@@ -116,7 +120,13 @@ class Young(Struct, frozen=True, array_like=True, tag="y"):
     key: str
 
 
-Line = Held | Gone | Young
+class Lacking(Struct, frozen=True, array_like=True, tag="l"):
+    """An object that another node has, and no store gave: the next backup has to ask for it again."""
+
+    key: str
+
+
+Line = Held | Gone | Young | Lacking
 _LINES: Final = msgspec.json.Decoder(Line)
 _MANIFEST: Final = msgspec.json.Decoder(Manifest)
 

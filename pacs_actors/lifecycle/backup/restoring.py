@@ -25,10 +25,10 @@ from pacs_actors.archive.objects.keys import ObjectMissing, quarantine_key
 from pacs_actors.audit import anchors, events, trail
 from pacs_actors.audit.audit import made
 from pacs_actors.database import Database
-from pacs_actors.lifecycle.backup import book, changes
+from pacs_actors.lifecycle.backup import book, changes, one_node
 from pacs_actors.lifecycle.backup.containers import Containers
 from pacs_actors.lifecycle.backup.frames import Broken
-from pacs_actors.lifecycle.backup.manifest import Gone, Held, Index, Line, Manifest
+from pacs_actors.lifecycle.backup.manifest import Gone, Held, Index, Lacking, Line, Manifest
 from pacs_actors.lifecycle.backup.places import Place
 from pacs_actors.lifecycle.backup.sealing import BackupKey
 from pacs_actors.lifecycle.backup.verifying import content_of, held
@@ -37,6 +37,7 @@ from protocols.messages.audit import Actor
 
 _DRAFT: Final = ".restoring-"
 _WITHIN_S: Final = 600.0
+_LONG_S: Final = 86400.0
 _QUARANTINED: Final = re.compile(
     r"quarantine/[a-z]+/([0-9]{1,4})-([0-9a-f]{8})-(?:([0-9a-f]{32})(\.dcm)|([0-9a-f]{8})\.dcm)", re.ASCII
 )
@@ -59,13 +60,20 @@ class IndexTarget(Protocol):
 
 
 class Restored(Struct, frozen=True):
-    """backup: up to which; objects: brought back; deleted: of them, those that may still be undone"""
+    """backup: up to which; objects: brought back; deleted: of them, those that may still be undone
+
+    node:    the number that the folder is to be served under
+    missing: instances whose objects are not in the backup; lacking: SOP Instance UIDs of them, the first thousand
+    """
 
     backup: str
     objects: int
     size_bytes: int
     deleted: int
     instances: int
+    node: int = 0
+    missing: int = 0
+    lacking: tuple[str, ...] = ()
 
 
 def free_folder(folder: Path) -> Path:
@@ -93,15 +101,18 @@ async def restore(
     settings: DatabaseSettings,
     who: str,
     tell: Callable[[str, int, int], None] = lambda phase, objects, size: None,
+    *,
+    node: int = 0,
 ) -> Restored:
     """Restore a chain, the full backup first, with seals looked at; durable on return.
 
     folder:  a free one
+    node:    that it will be the folder of, alone, however many there were
     raises:  Broken naming the SOP Instance UID where it is an object; Unavailable, OutOfResources, ConfigError
     """
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}{_DRAFT}", dir=folder.parent))
     try:
-        work = _Restoring(chain, place, key, draft, tell)
+        work = _Restoring(chain, place, key, draft, tell, node)
         async with (
             target.put_back(draft, work.index_copies()) as dsn,
             Database(dsn, settings) as database,
@@ -126,9 +137,12 @@ class _Restoring:
         key: BackupKey | None,
         draft: Path,
         tell: Callable[[str, int, int], None],
+        node: int,
     ) -> None:
         self.chain, self.place, self.key, self.draft, self.tell = chain, place, key, draft, tell
         self.objects = self.size_bytes = self.deleted = 0
+        self.node = node
+        self.slots: dict[int, int] = {}
 
     def index_copies(self) -> list[tuple[Index, Pieces]]:
         """Those that the last one needs, the whole one first. raises: Broken"""
@@ -141,7 +155,8 @@ class _Restoring:
         return [(one.index, partial(self._stream, one, "index")) for one in reversed(needed)]
 
     async def run(self, database: Database) -> Restored:
-        gone = await trio.to_thread.run_sync(self._gone)
+        gone, lacking = await trio.to_thread.run_sync(self._gone_and_lacking)
+        self.slots = one_node.places(await database.run(one_node.all_slots, within_s=_WITHIN_S), self.node)
         with Implanter(self.draft) as implanter:
             for backup in self.chain:
                 with self._containers(backup) as catalog, self._containers(backup) as bodies:
@@ -153,8 +168,16 @@ class _Restoring:
             self.tell("sync", self.objects, self.size_bytes)
             await trio.to_thread.run_sync(self._anchors)
             await trio.to_thread.run_sync(implanter.sync)
+        if lacking:
+            await database.run(partial(one_node.give_up, keys=lacking), within_s=_LONG_S)
+        if self.slots:
+            carry_over = partial(one_node.carry_over, node=self.node, slots=self.slots)
+            await database.run(carry_over, within_s=_LONG_S)
         instances = await database.run(book.instances, within_s=_WITHIN_S)
-        return Restored(self.chain[-1].id, self.objects, self.size_bytes, self.deleted, instances)
+        last = self.chain[-1]
+        return Restored(
+            last.id, self.objects, self.size_bytes, self.deleted, instances, self.node, last.missing, last.lacking
+        )  # fmt: skip
 
     def put_in_place(self, folder: Path) -> None:
         """Once nothing runs in it."""
@@ -176,10 +199,11 @@ class _Restoring:
         found = await database.run(asked, within_s=_WITHIN_S)
         where: dict[str, str | None] = {}
         for key in plain:
+            here = one_node.moved(key, self.slots)
             if key in found.aside:
-                where[key] = quarantine_key(key, "deleted")
+                where[key] = quarantine_key(here, "deleted")
             else:
-                where[key] = None if key in found.dropped else key
+                where[key] = None if key in found.dropped else here
         if aside:
             known = await database.run(partial(changes.quarantined, keys=aside), within_s=_WITHIN_S)
             # It was set aside after the index was copied: recovery will do so again.
@@ -204,17 +228,20 @@ class _Restoring:
             except (Broken, ObjectMissing) as broken:
                 raise Broken(f"backup {backup.id}: object {line.uid or line.key}: {broken}") from None
             self.objects += 1
-            self.deleted += target != line.key
+            self.deleted += target.startswith("quarantine/") and not line.key.startswith("quarantine/")
             self.tell("objects", self.objects, self.size_bytes)
 
-    def _gone(self) -> set[str]:
-        found: set[str] = set()
+    def _gone_and_lacking(self) -> tuple[set[str], list[str]]:
+        """What was found gone by any of them, and what the last one lacks."""
+        gone, lacking, last = set[str](), list[str](), self.chain[-1]
         for backup in self.chain:
-            if backup.gone:
+            if backup.gone or (backup is last and backup.missing):
                 with self._containers(backup) as containers:
                     for some in held(containers, backup):
-                        found |= {line.key for line in some if isinstance(line, Gone)}
-        return found
+                        gone |= {line.key for line in some if isinstance(line, Gone)}
+                        if backup is last:
+                            lacking += [line.key for line in some if isinstance(line, Lacking)]
+        return gone, lacking
 
     def _anchors(self) -> None:
         content = b"".join(self._stream(self.chain[-1], "anchors"))

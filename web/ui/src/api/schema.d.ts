@@ -905,6 +905,7 @@ export interface components {
             verified: boolean;
             damaged: number;
             problem: string;
+            missing: number;
         };
         /** Schedule */
         Schedule: {

@@ -339,7 +339,7 @@ export const storageEn = {
       incremental: "what is new since the last one",
       differential: "what is new since the last full one",
     },
-    states: { waiting: "waiting", running: "running", done: "done", failed: "failed" },
+    states: { waiting: "waiting", running: "running", done: "done", incomplete: "incomplete", failed: "failed" },
     began: "Begun",
     took: "Took",
     objects: "New objects",

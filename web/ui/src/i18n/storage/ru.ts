@@ -366,7 +366,7 @@ export const storageRu: Translation["storage"] = {
       incremental: "новое после последней",
       differential: "новое после последней полной",
     },
-    states: { waiting: "ждёт", running: "выполняется", done: "готова", failed: "не удалась" },
+    states: { waiting: "ждёт", running: "выполняется", done: "готова", incomplete: "неполная", failed: "не удалась" },
     began: "Начата",
     took: "Длилась",
     objects: "Новых объектов",

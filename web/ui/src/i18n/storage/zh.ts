@@ -322,7 +322,7 @@ export const storageZh: Translation["storage"] = {
       incremental: "上次备份之后的新内容",
       differential: "上次完整备份之后的新内容",
     },
-    states: { waiting: "等待", running: "进行中", done: "完成", failed: "失败" },
+    states: { waiting: "等待", running: "进行中", done: "完成", incomplete: "不完整", failed: "失败" },
     began: "开始",
     took: "用时",
     objects: "新对象",
