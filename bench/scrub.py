@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import mmap
 import os
-import resource
+import re
 from collections.abc import Iterator, Sequence
 from multiprocessing import get_context
 from pathlib import Path
@@ -67,7 +67,16 @@ def scrubbed(root: Path) -> Turn:
     began, cpu = perf_counter(), process_time()
     trio.run(run)
     seconds, cpu = perf_counter() - began, process_time() - cpu
-    return Turn(objects, size_bytes, seconds, cpu, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    return Turn(objects, size_bytes, seconds, cpu, peak_bytes_of(os.getpid()))
+
+
+def peak_bytes_of(pid: int) -> int:
+    """Of a process's memory so far; 0 if it has ended. What wait4 tells of a child may be its parent's."""
+    try:
+        found = re.search(r"^VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    except OSError:
+        return 0
+    return int(found[1]) * 1024 if found else 0
 
 
 def plain_read(files: Sequence[Path], flags: int) -> float:
