@@ -1,8 +1,9 @@
 """One native thread for work that costs as much for many as for one, such as a sync of the disk.
 
 Receives work from Trio tasks, serves together what waits, sends results back. What comes while a group is served is the next
-group, so groups grow with the load and a lone caller waits for nobody. One wake-up of the Trio loop brings the results of a
-whole group.
+group, so groups grow with the load and a lone caller waits for nobody. The thread is woken once for all that the loop had for it
+when it came to rest: sooner, the two would only take Python's lock from each other. One wake-up of the Trio loop brings the
+results of a whole group.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Generic, TypeVar
 
 import outcome
 import trio
+from trio.abc import Instrument
 
 from pacs_actors.operations import logs
 from pacs_actors.threads import PoolStatistics
@@ -37,7 +39,7 @@ class _Call(Generic[W, R]):
         self.result: outcome.Outcome[R] | None = None
 
 
-class GroupThread(Generic[W, R]):
+class GroupThread(Generic[W, R], Instrument):
     """Use as an async context manager. Leaving it lets what waits be served, then joins the thread.
 
     serve:  on the thread: an outcome for each of up to ``most`` pieces of work, in their order
@@ -48,9 +50,11 @@ class GroupThread(Generic[W, R]):
         self, serve: Callable[[Sequence[W]], Sequence[outcome.Outcome[R]]], most: int, name: str
     ) -> None:
         self._serve, self._most, self.name = serve, most, name
-        self._waiting: SimpleQueue[_Call[W, R] | None] = SimpleQueue()
+        self._gathered: list[_Call[W, R]] = []  # since the loop last came to rest
+        self._waiting: SimpleQueue[list[_Call[W, R]] | None] = SimpleQueue()
+        self._taken: deque[_Call[W, R]] = deque()  # the thread's own
         self._done: deque[_Call[W, R]] = deque()
-        self._outstanding = 0
+        self._outstanding = self._at_work = 0
         self._open = False
         self._ended = trio.Event()
         self._thread = Thread(target=self._work, name=name, daemon=True)
@@ -58,6 +62,7 @@ class GroupThread(Generic[W, R]):
     async def __aenter__(self) -> GroupThread[W, R]:
         self._token = trio.lowlevel.current_trio_token()
         self._thread.start()
+        trio.lowlevel.add_instrument(self)
         self._open = True
         return self
 
@@ -65,6 +70,8 @@ class GroupThread(Generic[W, R]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._open = False
+        trio.lowlevel.remove_instrument(self)
+        self.before_io_wait(0)
         self._waiting.put(None)
         with trio.CancelScope(shield=True):
             await self._ended.wait()
@@ -72,8 +79,8 @@ class GroupThread(Generic[W, R]):
 
     @property
     def statistics(self) -> PoolStatistics:
-        waiting = self._waiting.qsize()
-        return PoolStatistics(1, int(self._outstanding > waiting), waiting)
+        at_work = self._at_work
+        return PoolStatistics(1, int(at_work > 0), max(0, self._outstanding - at_work))
 
     async def run(self, work: W) -> R:
         """Have the work done; its result.
@@ -107,35 +114,45 @@ class GroupThread(Generic[W, R]):
             raise Misuse(f"{self.name} is not open")
         call: _Call[W, R] = _Call(work, done)
         self._outstanding += 1
-        self._waiting.put(call)
+        self._gathered.append(call)
         return call
+
+    def before_io_wait(self, timeout: float) -> None:
+        """Trio is about to ask the kernel: every task has had its turn."""
+        if self._gathered:
+            gathered, self._gathered = self._gathered, []
+            self._waiting.put(gathered)
 
     def _work(self) -> None:
         """The thread's life: take what waits, serve it, wake the loop."""
         closing = False
         while not closing:
             group, closing = self._take()
+            self._at_work = len(group)
             if group:
                 self._answer(group)
+                self._at_work = 0
                 self._soon(self._deliver)
             # An idle thread would otherwise hold its last group, and the buffers it refers to, alive.
             del group
         self._soon(self._end)
 
     def _take(self) -> tuple[list[_Call[W, R]], bool]:
-        """Wait for work; all of it that is there, and whether it was the last."""
+        """Wait for work; as much of it as makes a group, and whether it was the last."""
         group: list[_Call[W, R]] = []
-        call = self._waiting.get()
-        while call is not None:
-            if call.claim.acquire(blocking=False):
-                group.append(call)
-            if len(group) == self._most:
-                return group, False
-            try:
-                call = self._waiting.get_nowait()
-            except Empty:
-                return group, False
-        return group, True
+        try:
+            while len(group) < self._most:
+                if not self._taken:
+                    gathered = self._waiting.get(block=not group)
+                    if gathered is None:
+                        return group, True
+                    self._taken.extend(gathered)
+                call = self._taken.popleft()
+                if call.claim.acquire(blocking=False):
+                    group.append(call)
+        except Empty:
+            pass
+        return group, False
 
     def _answer(self, group: list[_Call[W, R]]) -> None:
         try:

@@ -48,6 +48,15 @@ async def test_a_lone_caller_waits_for_nobody() -> None:
     assert serve.groups == [[4], [5]]
 
 
+async def test_all_that_tasks_have_before_the_loop_rests_is_one_group() -> None:
+    serve, found = Doubling(), list[int]()
+    async with GroupThread(serve, 10, "test") as thread:
+        for number in range(1, 6):
+            thread.start(number, lambda done: found.append(done.unwrap()))
+    assert serve.groups == [[1, 2, 3, 4, 5]]
+    assert found == [2, 4, 6, 8, 10]
+
+
 async def test_what_comes_meanwhile_is_the_next_group_in_its_order_and_no_larger_than_it_may_be() -> None:
     serve, found = Doubling(), dict[int, int]()
     async with GroupThread(serve, 4, "test") as thread, trio.open_nursery() as nursery:
