@@ -10,15 +10,32 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
 
 from pacs_actors.operations import logs
 
-_given: set[int] | None = None  # before we settled
+_LIMITS: Final = Path("/sys/fs/cgroup")  # where a container finds its own
+
+_given: Final = set[int]()  # before we settled
 
 
 def available() -> set[int]:
     """The cores that this process was given."""
-    return os.sched_getaffinity(0) if _given is None else _given
+    return set(_given) or os.sched_getaffinity(0)
+
+
+def share(limits: Path = _LIMITS) -> int:
+    """How many cores' time this process may use, at least 1: a container may have a part of what it sees.
+
+    limits: folder of the control group (cgroup v2) that we are in
+    """
+    cores = len(available())
+    try:
+        quota, period = (limits / "cpu.max").read_text().split()
+        return cores if quota == "max" else max(1, min(cores, -(-int(quota) // int(period))))
+    except (OSError, ValueError, ZeroDivisionError):
+        return cores
 
 
 def settle(number: int, workers: int) -> int | None:
@@ -26,7 +43,6 @@ def settle(number: int, workers: int) -> int | None:
 
     None, and nothing is changed, while there are more cores than workers: then a worker's threads have one each.
     """
-    global _given
     cores = sorted(available())
     if not workers or workers < len(cores):
         return None
@@ -36,14 +52,14 @@ def settle(number: int, workers: int) -> int | None:
     except OSError as error:  # a sandbox may refuse it; it costs speed, no more
         logs.warning("core_not_settled", core=own, why=error.strerror)
         return None
-    _given = set(cores)
+    _given.update(cores)
     return own
 
 
 @contextmanager
 def roaming() -> Iterator[None]:
     """Around the start of a thread or a process that is not to stay on the caller's core."""
-    if _given is None:
+    if not _given:
         yield
         return
     own = os.sched_getaffinity(0)

@@ -49,7 +49,7 @@ class WorkerDied(Exception):
 
 def default_workers() -> int:
     """What measured best: a worker a core, for one loop alone leaves the second core to PostgreSQL and idles it."""
-    return max(1, len(cores.available()))
+    return cores.share()
 
 
 class Node:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from pacs_actors import cores
 
 GIVEN = sorted(os.sched_getaffinity(0))
 SEVERAL = pytest.mark.skipif(len(GIVEN) < 2, reason="one core")
@@ -69,6 +72,28 @@ def test_other_threads_go_where_there_is_room() -> None:
 @SEVERAL
 def test_what_is_available_is_what_the_process_was_given() -> None:
     assert says("cores.settle(0, len(given)); print(sorted(cores.available()) == given)") == "True"
+
+
+@pytest.mark.parametrize(
+    ("limit", "share"),
+    [
+        ("max 100000", len(GIVEN)),
+        ("100000 100000", 1),
+        ("110000 100000", min(2, len(GIVEN))),
+        ("1000 100000", 1),
+        ("6400000 100000", len(GIVEN)),
+        ("100000 0", len(GIVEN)),
+        ("", len(GIVEN)),
+        ("some words here", len(GIVEN)),
+    ],
+)
+def test_a_container_has_as_many_workers_as_it_has_cores_time(tmp_path: Path, limit: str, share: int) -> None:
+    (tmp_path / "cpu.max").write_text(limit)
+    assert cores.share(tmp_path) == share
+
+
+def test_without_limits_all_cores_are_ours(tmp_path: Path) -> None:
+    assert cores.share(tmp_path / "none") == len(GIVEN)
 
 
 def test_a_refusal_costs_speed_only() -> None:
