@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
-import logging
 import subprocess
 import sys
 import threading
@@ -18,10 +15,10 @@ from pydicom.uid import generate_uid
 
 from pacs_actors.lifecycle.backup.places import FolderPlace
 from pacs_actors.lifecycle.backup.verifying import shelf
-from supervisors.cli import main
 from tests.seaweed import Seaweed, seaweed
 from tests.stored_objects import StoredObject
 from tests.system import peers, stow
+from tests.system.command_line import ran
 from tests.system.peers import Instance, wait_until
 from tests.system.server import Server, running
 
@@ -31,17 +28,10 @@ PASSWORD = "nine geese under the bridge"
 
 
 def command(*arguments: object, code: int = 0) -> Any:
-    """``pacs-actors backup … --json``, in this process: what it tells."""
-    root, out, err = logging.getLogger(), io.StringIO(), io.StringIO()
-    handlers, level = root.handlers[:], root.level
-    try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            found = main(["backup", *map(str, arguments), "--json"])
-    finally:
-        root.handlers[:] = handlers
-        root.setLevel(level)
-    assert found == code, (out.getvalue(), err.getvalue())
-    return json.loads(out.getvalue() or err.getvalue())
+    """``pacs-actors backup … --json``: what it tells."""
+    done = ran("backup", *arguments, "--json")
+    assert done.returncode == code, done
+    return json.loads(done.stdout or done.stderr)
 
 
 class Site:
@@ -184,10 +174,7 @@ def test_a_restore_drill(site: Site, tmp_path: Path) -> None:
         undone = new.ask("POST", f"/api/v1/deletions/{deletion}/undo", token=new.token, within_s=30)
         assert undone[0] == 200, undone
         all_are_there(new, [doomed])
-        verdict = subprocess.run(
-            [sys.executable, "-m", "supervisors.cli", "audit", "verify", "--data", str(new.data)],
-            capture_output=True, text=True, timeout=60,
-        )  # fmt: skip
+        verdict = ran("audit", "verify", "--data", new.data)
         assert verdict.returncode == 0, verdict.stdout
         rows = new.sql("SELECT details->>'backup' FROM audit_events WHERE event = 'imported'")
         assert rows == [made["id"]]

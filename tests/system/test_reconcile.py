@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.system import peers
+from tests.system.command_line import ran
 from tests.system.peers import Instance
 from tests.system.server import Server, running
 
@@ -56,9 +55,7 @@ def change(server: Server, instance: Instance, assignment: str) -> None:
 
 
 def reconcile(server: Server, *options: str) -> tuple[int, Any]:
-    words = [sys.executable, "-m", "supervisors.cli", "reconcile", "--json", "--data", str(server.data)]
-    done = subprocess.run([*words, *options], capture_output=True, text=True, timeout=90)
-    assert "Traceback" not in done.stderr, done.stderr
+    done = ran("reconcile", "--json", "--data", server.data, *options)
     assert done.stdout, done
     return done.returncode, json.loads(done.stdout)
 
@@ -152,7 +149,6 @@ def test_every_kind_of_damage_is_found_and_what_is_safe_is_fixed(server: Server)
     server.sql(f"DELETE FROM deleted_instances WHERE sop_instance_uid = '{deleted.uid}'")
     server.sql(f"DELETE FROM instances WHERE sop_instance_uid = '{other_digest.uid}'")
     assert reconcile(server, "--fix")[0] == 0
-    assert reconcile(server)[1]["found"] == {}
     assert is_served(server, lost, other_digest)
 
 
@@ -192,21 +188,18 @@ def test_the_index_comes_back_from_the_objects_when_the_database_is_gone(server:
     assert server.stop() == 0
     leftover = server.data / "tmp" / "0" / "half.dcm"
     leftover.write_bytes(b"half")
-    assert reconcile(server)[1]["found"] == {"leftover": 1}
     shutil.rmtree(server.data / "postgres")
     code, found = reconcile(server)
-    assert (code, found["found"]["unindexed"]) == (1, objects)
+    assert (code, found["found"]["unindexed"], found["found"]["leftover"]) == (1, objects, 1)
     code, fixed = reconcile(server, "--fix")
     assert (code, fixed["left"], fixed["fixed"]["unindexed"]) == (0, 0, objects)
     assert not leftover.exists()
     assert reconcile(server) == (0, {"objects": objects, "found": {}, "fixed": {}, "left": 0, "list": []})
     server.start()
     assert is_served(server, *instances)
-    assert reconcile(server)[0] == 0
 
 
 def test_without_objects_it_cannot_run(tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "supervisors.cli", "reconcile", "--data", str(tmp_path)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    done = ran("reconcile", "--data", tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert "there are no objects" in done.stderr

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.system import peers
+from tests.system.command_line import Done, ran
 from tests.system.peers import Instance
 from tests.system.server import Server, running
 
@@ -56,13 +55,11 @@ def flip(server: Server, instance: Instance, offset: int = 900) -> None:
         file.write(bytes([byte ^ 1]))
 
 
-def scrub(server: Server, *options: str) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, "-m", "supervisors.cli", "scrub", "--data", str(server.data), *options]
-    return subprocess.run(words, capture_output=True, text=True, timeout=90)
+def scrub(server: Server, *options: str) -> Done:
+    return ran("scrub", "--data", server.data, *options)
 
 
-def uids(done: subprocess.CompletedProcess[str]) -> list[str]:
-    assert "Traceback" not in done.stderr, done.stderr
+def uids(done: Done) -> list[str]:
     return [line.split()[0] for line in done.stdout.splitlines()[:-1]]
 
 
