@@ -7,7 +7,7 @@ SHELL := bash
 PYTHON ?= python3
 DATA ?= ./pacs-data
 ARGS ?=
-JOBS ?= 2
+JOBS ?= 3
 VENV := .venv
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.installed
@@ -88,9 +88,9 @@ run: install ## Run the server on its default ports; data in ./pacs-data (DATA=�
 demo: install ## Run the server and send it generated studies; data in ./pacs-demo
 	exec $(BIN)/python -m bench.demo $(ARGS)
 
-test: install-dev ## Run the tests, a file at a time on each of two cores (ARGS=…, JOBS=0: one process)
+test: install-dev ## Run the tests, a file at a time in each of three processes (ARGS=…, JOBS=0: one)
 	$(TRY_UI)
-	$(BIN)/pytest -q -n $(JOBS) --dist loadfile $(ARGS)
+	$(BIN)/pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-faults: install-dev ## Run the long campaigns: kills, power cuts, full disks (some need root)
 	$(TRY_UI)

@@ -1,4 +1,4 @@
-"""Files that take long are handed out first: with two processes the last one to begin decides when all is over."""
+"""Files that take long are handed out first: the last one to begin decides when all is over."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from tests.seaweed import seaweed
 __all__ = ["azurite", "seaweed"]
 
 LONG = (
-    "tests/system/test_viewer.py", "tests/panel/test_handling.py", "tests/panel/test_pages.py", "tests/panel/test_studies.py",
-    "tests/panel/test_running.py", "tests/faults/", "tests/system/test_people.py", "tests/system/test_live.py",
-    "tests/system/test_api_schema.py", "tests/system/",
+    "tests/panel/test_storage.py", "tests/system/test_viewer.py", "tests/system/test_proxy.py", "tests/panel/", "tests/faults/",
+    "tests/system/test_backup.py", "tests/pacs_actors/lifecycle/stores/test_remote_faults.py", "tests/system/test_reconcile.py",
+    "tests/system/test_access.py", "tests/system/test_api_schema.py", "tests/system/test_viewer_rights.py", "tests/system/test_shares.py",
+    "tests/system/test_people.py", "tests/system/test_live.py", "tests/system/test_tiers.py", "tests/system/test_nodes.py",
+    "tests/bench/test_web.py", "tests/bench/test_suites.py", "tests/system/",
 )  # fmt: skip
+"""The longest first. xdist keeps this order only if it is told so (``make test``); else files with many tests come first."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
