@@ -15,9 +15,9 @@ __all__ = ["azurite", "seaweed"]
 LONG = (
     "tests/panel/test_storage.py", "tests/system/test_viewer.py", "tests/system/test_proxy.py", "tests/panel/", "tests/faults/",
     "tests/system/test_backup.py", "tests/pacs_actors/lifecycle/stores/test_remote_faults.py", "tests/system/test_reconcile.py",
-    "tests/system/test_access.py", "tests/system/test_api_schema.py", "tests/system/test_viewer_rights.py", "tests/system/test_shares.py",
-    "tests/system/test_people.py", "tests/system/test_live.py", "tests/system/test_tiers.py", "tests/system/test_nodes.py",
-    "tests/bench/test_web.py", "tests/bench/test_suites.py", "tests/system/",
+    "tests/system/test_access.py", "tests/system/test_api_schema.py", "tests/system/test_viewer_rights.py",
+    "tests/system/test_shares.py", "tests/system/test_people.py", "tests/system/test_live.py", "tests/system/test_tiers.py",
+    "tests/system/test_nodes.py", "tests/bench/test_web.py", "tests/bench/test_suites.py", "tests/system/",
 )  # fmt: skip
 """The longest first. xdist keeps this order only if it is told so (``make test``); else files with many tests come first."""
 
