@@ -46,6 +46,12 @@ SERVER_SETTINGS: Final = {
     "jit": "off",  # our statements are short: compiling one costs more than running it
     # Two words with so many of their trigrams in common are alike (John, Jon; Smith, Smyth): see matching.py.
     "pg_trgm.strict_word_similarity_threshold": "0.28",
+    # A node whose network is cut holds locks that the others wait for: half a minute, not the two hours of the system.
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "4",
+    "tcp_user_timeout": "30000",
+    "idle_in_transaction_session_timeout": "60000",
 }
 
 

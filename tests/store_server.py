@@ -15,12 +15,16 @@ from tests.system.server import free_port
 
 
 class StoreServer(ABC):
-    """process: may be stopped by a test that has a server of its own"""
+    """address: where it listens; wrapper: before its command
+    process: may be stopped by a test that has a server of its own
+    """
 
     start_within_s: float
+    address = "127.0.0.1"
+    wrapper: tuple[str, ...] = ()
 
     def __init__(self, folder: Path, port: int) -> None:
-        self.folder, self.port, self.endpoint = folder, port, f"http://127.0.0.1:{port}"
+        self.folder, self.port, self.endpoint = folder, port, f"http://{self.address}:{port}"
         self.process: subprocess.Popen[bytes] | None = None
 
     @abstractmethod

@@ -33,6 +33,7 @@ from protocols.errors import Unavailable
 ANSWER_WITHIN_S: Final = 2.0
 _CHANNEL: Final = "pacs_index"
 _AGAIN_S: Final = 0.2
+_SILENT_S: Final = 5.0
 _MOST_ASKED: Final = 10_000
 _MOST_ANSWERS: Final = 16
 _THERE: Final = re.compile(r"\+(\d{1,2})", re.ASCII)
@@ -177,7 +178,7 @@ class IndexMessenger:
 
     # -- what we hear -----------------------------------------------------------------------------------------------------------
     async def _listen(self, connection: asyncpg.Connection) -> None:
-        """On the database's thread, until the connection is lost."""
+        """On the database's thread, until the connection is lost: who only listens has to ask now and then whether it is."""
         lost = asyncio.get_running_loop().create_future()
 
         def end(_: object) -> None:
@@ -191,7 +192,13 @@ class IndexMessenger:
         await connection.add_listener(_CHANNEL, heard)
         self._token.run_sync_soon(self._listens)
         await _notify(connection, [f"+{self.node}"])
-        await lost
+        while not lost.done():
+            await asyncio.wait([lost], timeout=SEEN_EVERY_S)
+            try:
+                await connection.execute("SELECT", timeout=_SILENT_S)
+            except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                connection.terminate()
+                return
 
     def _listens(self) -> None:
         self._listening = True

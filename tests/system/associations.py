@@ -87,7 +87,7 @@ def associate(
         user.primary_field, user.secondary_field = (text.encode() for text in identity)
         negotiation.append(user)
     association = entity.associate(
-        "127.0.0.1",
+        server.host,
         server.dicom_port,
         contexts=[build_context(uid, list(syntaxes)) for uid, syntaxes in wanted],
         ae_title=called or server.aet,

@@ -48,7 +48,7 @@ class Client:
     """Somebody's DICOMweb client; the administrator's without a token."""
 
     def __init__(self, server: Server, token: str | None = None) -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", server.web_port, timeout=60)
+        self._connection = http.client.HTTPConnection(server.host, server.web_port, timeout=60)
         self._token = server.token if token is None else token
 
     def __enter__(self) -> Client:

@@ -45,9 +45,12 @@ class Server:
     """A running server.
 
     data:       its folder
-    dicom_port, web_port: on 127.0.0.1
+    host:       where it is reached
+    dicom_port, web_port: on it
     ca:         of its certificate, if it speaks HTTPS
     """
+
+    host = "127.0.0.1"
 
     def __init__(
         self,
@@ -137,7 +140,7 @@ class Server:
     # -- what it says -----------------------------------------------------------------------------------------------------------
     @property
     def url(self) -> str:
-        return f"{'http' if self.tls is None else 'https'}://127.0.0.1:{self.web_port}"
+        return f"{'http' if self.tls is None else 'https'}://{self.host}:{self.web_port}"
 
     def ask(
         self, method: str, path: str, body: object = None, *, token: str = "", within_s: float = 20.0
