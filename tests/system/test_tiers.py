@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -187,6 +189,37 @@ def test_an_archived_study_is_recalled_before_it_is_served(clinic: Server) -> No
         lambda: place(clinic, study)[:2] == ("ONLINE", 3), "the study that was asked for is back"
     )
     assert downloads(clinic, study) == before
+
+
+@pytest.mark.parametrize(
+    ("path", "accept"),
+    [
+        ("/dicom-web/studies/{}", "multipart/related; type=application/dicom"),
+        ("/dicom-web/studies/{}", "application/zip"),
+        ("/api/v1/studies/{}/archive", "*/*"),
+    ],
+)
+def test_nobody_is_sent_a_part_of_an_archived_study(clinic: Server, path: str, accept: str) -> None:
+    """What is begun cannot be refused any more."""
+    study = stored(clinic)
+    moved(clinic, study, "online", FAR)
+    status, headers = asked(clinic, path.format(study[0].study), accept)
+    assert status == 503 and int(headers["retry-after"]) > 0
+    peers.wait_until(
+        lambda: asked(clinic, path.format(study[0].study), accept)[0] == 200, "all of it is back"
+    )
+
+
+def asked(server: Server, path: str, accept: str) -> tuple[int, dict[str, str]]:
+    request = urllib.request.Request(
+        f"{server.url}{path}", headers={"authorization": f"Bearer {server.token}", "accept": accept}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            answer.read()
+            return answer.status, dict(answer.headers)
+    except urllib.error.HTTPError as error:
+        return error.code, dict(error.headers)
 
 
 def test_a_retrieval_over_dicom_waits_for_the_archive(clinic: Server) -> None:

@@ -61,6 +61,7 @@ async def _zip(objects: WebObjects, request: Request, studies: Sequence[str], na
         found.append(instances)
         if sum(map(len, found)) > _MOST_INSTANCES:
             raise BadRequest(f"More than {_MOST_INSTANCES} instances: take fewer studies at once.", 413)
+    await objects.at_hand([one for instances in found for one in instances])
     for instances in found:  # nobody is told of what was refused as a whole
         await objects.downloaded(request, instances, "zip")
     return await zip_answer(objects, [one for instances in found for one in instances], name)

@@ -57,6 +57,7 @@ async def _retrieve(objects: WebObjects, request: Request) -> Answer:
     given = [one for one in instances if asked in ("", AS_STORED, *given_syntaxes(one.transfer_syntax_uid))]
     if not given:
         raise NotAcceptable
+    await objects.at_hand(given)
     status = 200 if len(given) == len(instances) else _PARTIAL
     if chosen.offer.name == ZIP:
         await objects.downloaded(request, given, "zip")

@@ -6,7 +6,7 @@ Made once a worker, and handed to the files that serve a resource each.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import lru_cache
 from secrets import token_hex
 from typing import Final, TypeVar
@@ -18,6 +18,7 @@ from pacs_actors.archive.objects.keys import ObjectMissing
 from pacs_actors.archive.transcoder import CannotTranscode, compressible, convertible
 from pacs_actors.archive.transcoding.syntaxes import COMPRESSED_TARGETS
 from pacs_actors.archive.web_locate import ServedInstance, WebLocator
+from pacs_actors.lifecycle.recaller import BeingRecalled
 from pacs_actors.operations import logs
 from pacs_actors.people.rights import Principal
 from protocols.dataset.transfer_syntax import (
@@ -95,6 +96,11 @@ class WebObjects:
         except ObjectMissing as missing:
             logs.error("object_missing", key=missing.key, uid=instance.sop_instance_uid)
             raise NotFound from None
+
+    async def at_hand(self, instances: Sequence[ServedInstance]) -> None:
+        """Before a body of many objects is begun. raises: BeingRecalled if some are in slow stores only; their recall is ordered"""
+        if studies := await self._recaller.slow(instances):
+            raise BeingRecalled(studies[0])
 
     async def opened(self, instance: ServedInstance, asked: str) -> Opened:
         """The object in the transfer syntax that was asked for, see ``given_syntax``. raises: NotAcceptable"""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import aclosing
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import trio
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope, Scope
@@ -103,26 +103,38 @@ def _has_body(scope: HTTPScope) -> bool:
 
 
 async def _send(scope: HTTPScope, send: ASGISendCallable, answer: Answer, *, head: bool) -> None:
+    """The answer, or what refuses it before the first piece of its body is there: then nothing has been said yet."""
     headers = [(name.encode("ascii"), value.encode("latin-1")) for name, value in answer.headers]
     if answer.length_bytes is not None and answer.status not in (204, 304):
         headers.append((b"content-length", b"%d" % answer.length_bytes))
-    await send(
-        {"type": "http.response.start", "status": answer.status, "headers": headers, "trailers": False}
-    )
+    start: Any = {
+        "type": "http.response.start",
+        "status": answer.status,
+        "headers": headers,
+        "trailers": False,
+    }
+    end: Any = {"type": "http.response.body", "body": b"", "more_body": False}
     body = answer.body
     if isinstance(body, bytes):
+        await send(start)
         await send({"type": "http.response.body", "body": b"" if head else body, "more_body": False})
         return
+    name, parts = "body", cast(Any, body)
     if isinstance(body, FileBody) and FILES in scope["extensions"]:
-        async with aclosing(body.groups()) as groups:
-            if not head:
-                async for group in groups:
-                    more: Any = {"type": "http.response.body", FILES: group, "more_body": True}
-                    await send(more)
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-        return
-    async with aclosing(body) as pieces:  # type: ignore[type-var]
-        if not head:
-            async for piece in pieces:
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-    await send({"type": "http.response.body", "body": b"", "more_body": False})
+        name, parts = FILES, body.groups()
+    async with aclosing(parts):
+        try:
+            part = None if head else await anext(parts, None)
+        except PacsError as refusal:
+            await _send(scope, send, of_error(refusal), head=head)
+            return
+        await send(start)
+        while part is not None:
+            more: Any = {
+                "type": "http.response.body",
+                name: part,
+                "more_body": True,
+            }
+            await send(more)
+            part = await anext(parts, None)
+        await send(end)
