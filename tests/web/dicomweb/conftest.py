@@ -32,7 +32,9 @@ __all__ = ["context", "migrated", "postgres"]
 
 
 class CaughtUp:
-    """Progress of an index that has caught up."""
+    """Progress of an index that has caught up, of a node that is alone."""
+
+    others = None
 
     def __init__(self) -> None:
         self.page = self
