@@ -1,15 +1,17 @@
-"""A server for the tests of a module, and the peers' programs."""
+"""Servers for the tests of a module, or of all of them, and an archive that holds what may come."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from pydicom.uid import generate_uid
 
 from tests.browser import browser, browser_mark, visit
+from tests.system.dicomweb import Client
+from tests.system.peers import SHARED, Instance, bundled, example, from_file, send
 from tests.system.server import Server, free_port, running
+from tests.system.wado import Archive, image
 
 __all__ = ["browser", "browser_mark", "visit"]
 
@@ -52,9 +54,39 @@ def clinic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-def program(name: str) -> str:
-    """Path of one of DCMTK's tools; skips the test where DCMTK is not installed."""
-    path = shutil.which(name)
-    if path is None:
-        pytest.skip(f"{name} (DCMTK) is not installed")
-    return str(Path(path))
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
+    """A server that holds pydicom's files and ours."""
+    with running(Server(tmp_path_factory.mktemp("wado") / "data")) as server:
+        archive = Archive(server)
+        found: dict[str, Instance] = {}
+        for path in [*bundled(), *sorted((SHARED / "dicom" / "synthetic").glob("*.dcm"))]:
+            one = from_file(path)
+            if one is not None:
+                found.setdefault(one.uid, one)
+        statuses = send(server, *found.values())
+        archive.stored = [one for one, status in zip(found.values(), statuses, strict=True) if status == 0]
+        assert len(archive.stored) > 50
+        yield archive
+
+
+@pytest.fixture
+def client(archive: Archive) -> Iterator[Client]:
+    with archive.client() as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def ct(archive: Archive) -> list[Instance]:
+    """A series of five."""
+    study, series = generate_uid(), generate_uid()
+    made = [image(study, series, number) for number in range(1, 6)]
+    archive.store(*made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def rle(archive: Archive) -> Instance:
+    one = example("MR_small_RLE.dcm")
+    archive.store(one)
+    return one

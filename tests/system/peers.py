@@ -38,7 +38,6 @@ from tests.system.associations import (
     syntax_of,
     wait_until,
 )
-from tests.system.conftest import program
 from tests.system.instances import (
     CT,
     EXPLICIT,
@@ -56,6 +55,7 @@ from tests.system.instances import (
     shared,
     write_part10,
 )
+from tests.system.programs import program
 from tests.system.server import Server
 
 __all__ = [

@@ -15,7 +15,7 @@ import pytest
 from protocols.dimse.commands import Command, CommandField, encode_command
 from protocols.ul.model import Abort, Role
 from protocols.ul.pdata import encode_message, pdvs
-from tests.system.conftest import program
+from tests.system.programs import program
 from tests.system.raw_peer import (
     CT,
     EXPLICIT_LE,

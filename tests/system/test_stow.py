@@ -19,8 +19,9 @@ from pydicom.data import get_testdata_file
 from pydicom.uid import generate_uid
 
 from tests.system import peers, stow
-from tests.system.conftest import PRIVATE_CLASS, program
+from tests.system.conftest import PRIVATE_CLASS
 from tests.system.dicomweb import Client, path_of
+from tests.system.programs import program
 from tests.system.server import Server, running
 
 JPEG_BASELINE = "1.2.840.10008.1.2.4.50"

@@ -23,7 +23,7 @@ from protocols.dimse.commands import Command, CommandField, encode_command
 from protocols.ul.model import AssociateReject
 from protocols.ul.pdata import encode_message
 from tests.system.certificates import Authority, Certificate
-from tests.system.conftest import program
+from tests.system.programs import program
 from tests.system.raw_peer import (
     IMPLICIT_LE,
     MOVE,
