@@ -68,7 +68,7 @@ class IntegrityRows:
 
         return await self.database.run(unit, within_s=_WITHIN_S)
 
-    async def reach(self, slot: int, batch: int) -> int:
+    async def reach(self, slot: int, batch: int, most: int = STRETCH_OBJECTS) -> int:
         """The last batch folder of a stretch that begins at one, so that the rows in it are not too many."""
 
         async def unit(connection: asyncpg.Connection) -> int:
@@ -76,7 +76,7 @@ class IntegrityRows:
             for table in ("instances", "deleted_instances"):
                 found = await connection.fetchval(
                     f"SELECT batch FROM {table} WHERE slot = $1 AND batch >= $2 ORDER BY slot, batch OFFSET $3 LIMIT 1",  # noqa: S608 - our words
-                    slot, batch, STRETCH_OBJECTS,
+                    slot, batch, most,
                 )  # fmt: skip
                 reach = reach if found is None else min(reach, found)
             return reach

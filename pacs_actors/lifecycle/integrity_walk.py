@@ -19,6 +19,9 @@ from pacs_actors.threads import NativePool
 T = TypeVar("T")
 
 _MOST_FOLDERS: Final = 2048
+_FIRST_OBJECTS: Final = (
+    STRETCH_OBJECTS // 8
+)  # whoever reads them waits for that; all others are listed meanwhile
 
 
 class Cursor(Struct, frozen=True):
@@ -59,14 +62,15 @@ async def stretches(
     slots = set(await pool.run(store.slots))
     if rows is not None:
         slots |= {slot for slot in await rows.slots() if node_of(slot) == store.node}
+    most = _FIRST_OBJECTS
     for slot in sorted(slot for slot in slots if slot >= begin.slot):
         folders = await pool.run(store.batches, slot)
         after = begin.after_key if slot == begin.slot else ""
         first = begin.batch if after else 0
         while True:
-            reach = MAX_BATCH if rows is None else await rows.reach(slot, first)
+            reach = MAX_BATCH if rows is None else await rows.reach(slot, first, most)
             known = {} if rows is None else await rows.of_stretch(slot, first, reach)
-            last, keys = await pool.run(_listed, store, slot, folders, first, reach)
+            last, keys = await pool.run(_listed, store, slot, folders, first, reach, most)
             if last < reach:
                 known = {key: row for key, row in known.items() if parse_key(key).batch <= last}
             if after:
@@ -74,6 +78,7 @@ async def stretches(
                 known = {key: row for key, row in known.items() if key > after}
                 after = ""
             yield Stretch(slot, first, last, keys, known)
+            most = min(2 * most, STRETCH_OBJECTS)
             if last >= MAX_BATCH:
                 break
             first = last + 1
@@ -109,9 +114,9 @@ async def in_advance(source: AsyncGenerator[T, None], use: Callable[[T], Awaitab
 
 
 def _listed(
-    store: ObjectStore, slot: int, folders: list[int], first: int, reach: int
+    store: ObjectStore, slot: int, folders: list[int], first: int, reach: int, most: int
 ) -> tuple[int, list[str]]:
-    """(last folder, keys of the objects) of as many folders as make a stretch. For native threads."""
+    """(last folder, keys of the objects) of as many folders as have ``most`` objects. For native threads."""
     keys: list[str] = []
     begin = bisect_left(folders, first)
     for folder in folders[begin : begin + _MOST_FOLDERS]:
@@ -121,7 +126,7 @@ def _listed(
             keys += store.keys(slot, folder)
         except OSError as error:  # whoever looks for what the index has in it will see
             logs.error("folder_unreadable", slot=slot, batch=folder, why=error.strerror or str(error))
-        if len(keys) >= STRETCH_OBJECTS:
+        if len(keys) >= most:
             return folder, sorted(keys)
     more = folders[begin + _MOST_FOLDERS : begin + _MOST_FOLDERS + 1]
     last = reach if not more or more[0] > reach else folders[begin + _MOST_FOLDERS - 1]

@@ -18,10 +18,11 @@ from typing import Final, NamedTuple
 from pacs_actors.archive.objects.buffers import BLOCK_BYTES, BUFFER_BYTES
 from protocols.dataset.part10 import PREAMBLE_BYTES, ObjectRecord, read_record
 
-_NEAR_BYTES: Final = (
-    32 * 1024
-)  # objects nearer to each other than that are looked at with what lies between them
+_NEAR_BYTES: Final = 32 * 1024
+"""Objects nearer to each other than that are looked at with what lies between them."""
 _LOOK_AHEAD_BYTES: Final = 256 * 1024
+_AHEAD: Final = 16
+"""Of objects that are of one size and far from each other, so many are on their way from the disk."""
 _LOCK: Final = Layout("hhqqi4x")  # struct flock
 
 
@@ -85,21 +86,26 @@ def _gone(first_bytes: bytes | memoryview, block: int) -> Extent | None:
 
 
 class _Looker:
-    """The first bytes of blocks, looked at in ascending order: where objects are small, those of many with one call."""
+    """The first bytes of blocks, looked at in ascending order: where objects are small, those of many with one call; where they
+    are large and alike, as a series' are, the disk is told in advance.
+    """
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._start = self._latest = -_NEAR_BYTES
+        self._stride = 0
         self._bytes = memoryview(b"")
 
     def at(self, start: int) -> memoryview:
         """PREAMBLE_BYTES, or what there is of them. raises: OSError"""
-        offset = start - self._start
+        offset, stride = start - self._start, start - self._latest
         if not 0 <= offset <= len(self._bytes) - PREAMBLE_BYTES:
-            near = 0 < start - self._latest < _NEAR_BYTES
+            near = 0 < stride < _NEAR_BYTES
+            if stride == self._stride and not near:
+                os.posix_fadvise(self._fd, start + _AHEAD * stride, BLOCK_BYTES, os.POSIX_FADV_WILLNEED)
             wanted = _LOOK_AHEAD_BYTES if near else PREAMBLE_BYTES
             self._bytes, self._start, offset = memoryview(os.pread(self._fd, wanted, start)), start, 0
-        self._latest = start
+        self._latest, self._stride = start, stride
         return self._bytes[offset : offset + PREAMBLE_BYTES]
 
 

@@ -82,6 +82,28 @@ async def test_small_objects_share_a_file_and_large_ones_have_their_own(
     assert await store.verify(large.key)
 
 
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        [100] * 150,
+        [100_000] * 40,
+        [100, 40_000] * 20,
+        [30_000, 30_000, 200, 200, 200, 90_000] * 8,
+        [400_000] * 3 + [100] * 90,
+    ],
+    ids=["near", "far", "by turns", "mixed", "far then near"],
+)
+async def test_every_object_is_found_however_near_to_each_other_they_lie(
+    store: LocalObjectStore, sizes: list[int]
+) -> None:
+    """Objects that are near are looked at many at once, those that are far one by one: with holes between them, too."""
+    keys = [(await put(store, UID, data_set(UID, size, n)))[0].key for n, size in enumerate(sizes)]
+    assert sorted(store.keys(0, 0)) == keys
+    await store.remove(*keys[2::5], *keys[10:14])
+    left = [key for n, key in enumerate(keys) if n % 5 != 2 and not 10 <= n < 14]
+    assert sorted(store.keys(0, 0)) == left
+
+
 async def test_an_object_that_fills_its_buffer_to_the_last_byte_is_packed(store: LocalObjectStore) -> None:
     with await store.stage(helpers.CT, UID, helpers.EXPLICIT_LE, "M") as staging:
         data = os.urandom(BUFFER_BYTES - staging.position)
