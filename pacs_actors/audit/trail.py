@@ -12,9 +12,10 @@ from typing import Any, Final
 
 import asyncpg
 import msgspec
-from msgspec import structs
+from msgspec import Struct, structs
 
 from pacs_actors.archive.key_values import storable
+from pacs_actors.audit import events
 from pacs_actors.audit.chain import Link
 from pacs_actors.audit.matching import COLUMNS, Listing, count_statement, page_statement, rows_statement
 from pacs_actors.database import Database
@@ -42,8 +43,20 @@ _LINKS: Final = (
 )
 _LINKS_AFTER: Final = _LINKS.replace("ORDER BY", "WHERE id > $1 ORDER BY") + " LIMIT $2"
 _ROWS_AFTER: Final = f"SELECT {COLUMNS} FROM audit_events a WHERE a.id > $1 ORDER BY a.id LIMIT $2"  # noqa: S608 - our words
+# By who was known as a command: what is imported over the web may be millions of rows.
+_LAST_RESTORE: Final = """SELECT at, who, details->>'backup', (details->>'instances')::bigint FROM audit_events
+    WHERE left(via, 256) = 'command' AND event = $1 AND details->>'what' = 'backup' ORDER BY id DESC LIMIT 1"""
 _FIELDS: Final = AuditRow.__struct_fields__
 _DETAILS: Final = msgspec.json.Decoder(dict[str, Any])
+
+
+class Restore(Struct, frozen=True):
+    """backup: the name of the one up to which; instances: that the index had then"""
+
+    at: datetime
+    who: str
+    backup: str
+    instances: int
 
 
 class Trail:
@@ -122,6 +135,15 @@ class Trail:
         async def unit(connection: asyncpg.Connection) -> list[Link]:
             found = await connection.fetch(_LINKS_AFTER, row, limit)
             return [Link(**{**record, "uids": tuple(record["uids"])}) for record in found]
+
+        return await self.database.run(unit)
+
+    async def last_restore(self) -> Restore | None:
+        """The last time that this archive was made out of a backup."""
+
+        async def unit(connection: asyncpg.Connection) -> Restore | None:
+            row = await connection.fetchrow(_LAST_RESTORE, events.IMPORTED)
+            return Restore(*row) if row is not None else None
 
         return await self.database.run(unit)
 

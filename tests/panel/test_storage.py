@@ -342,6 +342,18 @@ def test_a_backup_is_made_by_a_click(panel: Any, server: Server) -> None:
     assert barriers(page) == []
 
 
+def test_an_archive_that_was_restored_says_of_which_backup(panel: Any, server: Server) -> None:
+    details = '{"what": "backup", "backup": "20260101T010000Z-full", "instances": 1234}'
+    server.sql(
+        "INSERT INTO audit_events (at, event, outcome, who, via, address, patient_id, uids, details) "
+        f"VALUES (now(), 'imported', 'success', 'root', 'command', '', '', '{{}}', '{details}')"
+    )
+    page = panel("/storage/backups").page
+    banner = page.get_by_role("status").filter(has_text="Restored")
+    expect(banner).to_contain_text("1234 images, by root, from 20260101T010000Z-full")
+    assert barriers(page) == []
+
+
 def test_a_doubted_clock_is_confirmed_and_every_page_fits_a_tablet(
     panel: Any, server: Server, root: str
 ) -> None:

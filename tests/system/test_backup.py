@@ -178,6 +178,12 @@ def test_a_restore_drill(site: Site, tmp_path: Path) -> None:
         assert verdict.returncode == 0, verdict.stdout
         rows = new.sql("SELECT details->>'backup' FROM audit_events WHERE event = 'imported'")
         assert rows == [made["id"]]
+        schedule = json.loads(new.get("/api/v1/backups/schedule")[1])
+        assert (schedule["restored"]["backup"], schedule["restored"]["instances"]) == (
+            made["id"],
+            int(new.sql("SELECT details->>'instances' FROM audit_events WHERE event = 'imported'")[0]),
+        )
+        assert json.loads(server.get("/api/v1/backups/schedule")[1])["restored"] is None
         states = new.sql(
             f"SELECT kind, state, verified FROM backups WHERE place = '{site.backups}' ORDER BY id"
         )

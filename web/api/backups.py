@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
+from pacs_actors.audit.trail import Restore, Trail
 from pacs_actors.lifecycle.backup import book
 from pacs_actors.lifecycle.backup.book import Backup
 from pacs_actors.people.rights import Action
@@ -40,6 +41,7 @@ class Schedule(Struct, frozen=True):
     place:  where; None: they are not made, and nothing else here means anything
     next_at, next_kind: of the next one; a moment that has passed: it is about to be made
     keep_full: so many full ones stay, with what builds on them; 0: all
+    restored: when this archive was made out of a backup; None: it never was
     """
 
     place: str | None
@@ -49,6 +51,7 @@ class Schedule(Struct, frozen=True):
     encrypted: bool
     next_at: datetime | None
     next_kind: Literal["full", "incremental"] | None
+    restored: Restore | None
 
 
 class NoPlace(Refusal):
@@ -92,9 +95,10 @@ async def _schedule(context: WebContext, _: Request) -> Answer:
     kind, at = due if of.to is not None else (None, None)
     return json_answer(
         Schedule(
-            of.to, of.full_every_days, of.incremental_every_h, of.keep_full, of.key_file is not None, at, kind
+            of.to, of.full_every_days, of.incremental_every_h, of.keep_full, of.key_file is not None, at, kind,
+            await Trail(context.archive.catalogue.database).last_restore(),
         )
-    )
+    )  # fmt: skip
 
 
 async def _ask(context: WebContext, request: Request) -> Answer:

@@ -51,7 +51,8 @@ const policies: Policy[] = [
 ]; // prettier-ignore
 const quiet = { running: null, last: null, next_at: null };
 const integrity: Integrity = { scrub: quiet, reconcile: quiet, findings: {} };
-const schedule: BackupSchedule = { place: "/mnt/backup", full_every_days: 7, incremental_every_h: 24, keep_full: 8, encrypted: true, next_at: ago(-400), next_kind: "incremental" }; // prettier-ignore
+const schedule: BackupSchedule = { place: "/mnt/backup", full_every_days: 7, incremental_every_h: 24, keep_full: 8, encrypted: true, next_at: ago(-400), next_kind: "incremental",
+        restored: { at: ago(60_000), who: "root", backup: "20260101T010000Z-full", instances: 1_204_551 } }; // prettier-ignore
 const of = (study: string): StudyStorage => {
   const known = studies.find((one) => one.study_instance_uid === study);
   const availability = (known?.availability ?? "ONLINE") as StudyStorage["availability"];

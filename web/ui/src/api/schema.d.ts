@@ -34,6 +34,7 @@ export interface components {
             undo_until: string;
             /** @enum {unknown} */
             state: "deleted" | "erased" | "erasing" | "undoing" | "undone";
+            lost: number;
         };
         /** Storage */
         "web.api.lifecycle.Storage": {
@@ -916,6 +917,14 @@ export interface components {
             encrypted: boolean;
             next_at: string | null;
             next_kind: ("full" | "incremental") | null;
+            restored: components["schemas"]["Restore"] | null;
+        };
+        /** Restore */
+        Restore: {
+            at: string;
+            who: string;
+            backup: string;
+            instances: number;
         };
         /** NewBackup */
         NewBackup: {

@@ -7,7 +7,7 @@ import { useQueryClient } from "@tanstack/react-query";
 import { useTranslation } from "react-i18next";
 import { useTell } from "@/ui/bits";
 import { api, send } from "./client";
-import type { Deletion } from "./types";
+import type { Deletion, PendingDeletion } from "./types";
 
 const UNDO_SHOWN_MS = 20_000;
 
@@ -53,8 +53,11 @@ export function useDelete() {
   const undo = async (deletions: readonly Deletion[], id: string) => {
     notifications.hide(id);
     try {
-      for (const deletion of deletions) await api.post(`/deletions/${encodeURIComponent(deletion.deletion)}/undo`);
-      tell.done(t("deletion.undone"));
+      let lost = 0;
+      for (const { deletion } of deletions)
+        lost += (await api.post<PendingDeletion>(`/deletions/${encodeURIComponent(deletion)}/undo`)).lost;
+      if (lost) tell.warn(t("deletion.lost", { count: lost }));
+      else tell.done(t("deletion.undone"));
     } catch (error) {
       tell.failed(error);
     }

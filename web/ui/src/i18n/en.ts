@@ -203,6 +203,8 @@ export const en = {
       "{{count}} images disappear from every list and viewer. They can be brought back for a while under “Deleted”.",
   },
   deletion: {
+    lost_one: "{{count}} image could not be brought back.",
+    lost_other: "{{count}} images could not be brought back.",
     done_one: "{{count}} image deleted",
     done_other: "{{count}} images deleted",
     undo: "Undo",

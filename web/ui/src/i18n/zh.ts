@@ -194,6 +194,7 @@ export const zh: Translation = {
     delete_text_other: "{{count}} 幅图像将从所有列表和阅片器中消失。在一段时间内可在“已删除”中恢复。",
   },
   deletion: {
+    lost_other: "{{count}} 幅影像无法恢复。",
     done_other: "已删除 {{count}} 幅图像",
     undo: "撤销",
     undone: "已恢复。",

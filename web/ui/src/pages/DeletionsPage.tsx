@@ -18,9 +18,10 @@ export function DeletionsPage() {
   const deletions = useList<PendingDeletion>(PATH);
   const undo = useChange(
     PATH,
-    (id: PendingDeletion["id"]) => api.post(`${PATH}/${encodeURIComponent(id)}/undo`),
-    () => {
-      tell.done(t("deletion.undone"));
+    (id: PendingDeletion["id"]) => api.post<PendingDeletion>(`${PATH}/${encodeURIComponent(id)}/undo`),
+    ({ lost }) => {
+      if (lost) tell.warn(t("deletion.lost", { count: lost }));
+      else tell.done(t("deletion.undone"));
       void client.invalidateQueries({ queryKey: ["studies"] });
     },
   );

@@ -176,6 +176,8 @@ export function useTell() {
         autoClose: 10_000,
         closeButtonProps,
       }),
+    /** What somebody has to know; it stays until they close it. */
+    warn: (message: ReactNode) => notifications.show({ color: "yellow", message, autoClose: false, closeButtonProps }),
     done: (message: ReactNode) => notifications.show({ color: "teal", message, autoClose: 4_000, closeButtonProps }),
   };
 }

@@ -317,6 +317,9 @@ export const storageEn = {
   },
   backup: {
     note: "Copies of index and objects in another place.",
+    restored: "Restored",
+    restored_note_one: "{{count}} image, by {{who}}, from",
+    restored_note_other: "{{count}} images, by {{who}}, from",
     to: "To {{place}}",
     nowhere: "There is no place for backups",
     nowhere_note: "Name a folder on another disk or machine in the settings file: backup.to.",

@@ -340,6 +340,11 @@ export const storageRu: Translation["storage"] = {
   },
   backup: {
     note: "Копии индекса и объектов в другом месте.",
+    restored: "Восстановлен",
+    restored_note_one: "{{count}} снимок, {{who}}, из",
+    restored_note_few: "{{count}} снимка, {{who}}, из",
+    restored_note_many: "{{count}} снимков, {{who}}, из",
+    restored_note_other: "{{count}} снимка, {{who}}, из",
     to: "Куда: {{place}}",
     nowhere: "Места для резервных копий нет",
     nowhere_note: "Назовите папку на другом диске или другой машине в файле настроек: backup.to.",

@@ -302,6 +302,8 @@ export const storageZh: Translation["storage"] = {
   },
   backup: {
     note: "索引和对象在另一位置的副本。",
+    restored: "已恢复",
+    restored_note_other: "{{count}} 幅影像，由 {{who}} 恢复自",
     to: "位置：{{place}}",
     nowhere: "没有备份位置",
     nowhere_note: "在设置文件中指定另一磁盘或机器上的文件夹：backup.to。",

@@ -72,6 +72,7 @@ export function BackupsPage() {
           </Menu>
         )}
       </div>
+      {schedule.restored && <RestoredFrom restored={schedule.restored} />}
       {schedule.place !== null && <Schedule schedule={schedule} last={items.find(({ state }) => state === "done")} />}
       {items.length === 0 ? (
         <div className="card">
@@ -91,6 +92,21 @@ export function BackupsPage() {
 
 function isUnderWay({ state }: Backup): boolean {
   return state === "waiting" || state === "running";
+}
+
+/** That this is not the archive that its backups were made of, but one that came out of them. */
+function RestoredFrom({ restored }: { restored: NonNullable<BackupSchedule["restored"]> }) {
+  const { t } = useTranslation();
+  return (
+    <div className="card banner" role="status">
+      <IconArchive size={20} stroke={1.5} aria-hidden />
+      <b>{t("storage.backup.restored")}</b>
+      <span className="grow">
+        {t("storage.backup.restored_note", { count: restored.instances, who: restored.who })}{" "}
+        <span className="mono">{restored.backup}</span> · <When at={restored.at} />
+      </span>
+    </div>
+  );
 }
 
 function Schedule({ schedule, last }: { schedule: BackupSchedule; last: Backup | undefined }) {
