@@ -18,19 +18,6 @@ __all__ = ["browser", "browser_mark", "visit"]
 PRIVATE_CLASS = "1.2.826.0.1.3680043.9.7433.9.1"
 
 
-@pytest.fixture(scope="module")
-def move_port() -> int:
-    """Where the move destination DEST listens, when a test starts it."""
-    return free_port()
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, move_port: int) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("server")
-    with running(Server(folder / "data", nodes=[f"DEST=127.0.0.1:{move_port}"])) as server:
-        yield server
-
-
 @pytest.fixture(scope="session")
 def node_port() -> int:
     """Where the known AE DEST of ``node`` listens, when a test starts it."""
