@@ -1,20 +1,43 @@
-"""What ``scrub`` and ``reconcile`` share: the index for a command, and what to say when one cannot run."""
+"""What ``scrub`` and ``reconcile`` share: how they run, the index for them, and what is said when one cannot run."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Final, TypeVar
+
+import trio
 
 from config.settings import Settings
 from pacs_actors import migrations
 from pacs_actors.database import Database
-from protocols.errors import ConfigError, Unavailable
+from pacs_actors.operations import logs
+from protocols.errors import ConfigError, PacsError, Unavailable
+from supervisors.data_folder import with_objects
 from supervisors.database_access import reachable
 from supervisors.postgres import running_dsn
 
-_MIGRATE_WITHIN_S = 600.0
+T = TypeVar("T")
+COULD_NOT_RUN: Final = 2
+_MIGRATE_WITHIN_S: Final = 600.0
+
+
+def ran(name: str, settings: Settings, work: Callable[[], Awaitable[T]]) -> T | None:
+    """What the command's work returns; None if it could not be done, which is said on standard error.
+
+    raises: ConfigError if there are no objects
+    """
+    logs.configure("critical", name)
+    with_objects(settings.server.data)
+    failure: str | None = None
+    try:
+        return trio.run(work)
+    except* (PacsError, OSError) as group:
+        failure = failure_of(group)
+    print(f"pacs-actors: {failure}", file=sys.stderr)
+    return None
 
 
 @asynccontextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,6 @@ if TYPE_CHECKING:
     from config.settings import Settings
     from pacs_actors.lifecycle.reconciling import Reconciliation, Trouble
 
-_COULD_NOT_RUN = 2
 _MOST_LISTED = 10_000
 _MOST_SHOWN = 1000
 
@@ -37,25 +35,14 @@ def register(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     settings = settings_from(arguments)
-    import trio
+    from functools import partial
 
-    from pacs_actors.operations import logs
-    from protocols.errors import PacsError
-    from supervisors.data_folder import with_objects
-    from supervisors.integrity_access import failure_of
+    from supervisors.integrity_access import COULD_NOT_RUN, ran
 
-    logs.configure("critical", "reconcile")
-    with_objects(settings.server.data)
     listed: list[Trouble] = []
-    failure: str | None = None
-    work: Reconciliation | None = None
-    try:
-        work = trio.run(_reconcile, settings, arguments.fix, listed)
-    except* (PacsError, OSError) as group:
-        failure = failure_of(group)
+    work = ran("reconcile", settings, partial(_reconcile, settings, arguments.fix, listed))
     if work is None:
-        print(f"pacs-actors: {failure}", file=sys.stderr)
-        return _COULD_NOT_RUN
+        return COULD_NOT_RUN
     (_print_json if arguments.json else _print)(work, listed)
     return 1 if work.left else 0
 

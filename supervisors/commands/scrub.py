@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from pacs_actors.lifecycle.scrubbing import Damage, Portion
     from supervisors.copy_scrub import CopiesRead
 
-_COULD_NOT_RUN = 2
 _MOST_LISTED = 10_000
 _MB = 1_000_000
 _READERS = 3  # at least: while one waits for the disk the others hash
@@ -63,8 +62,8 @@ def _rate(text: str) -> float:
 class _Report:
     """Tells what is found as it is found; as JSON in the end."""
 
-    def __init__(self, *, as_json: bool) -> None:
-        self.as_json, self.indexed = as_json, True
+    def __init__(self, *, as_json: bool, indexed: bool) -> None:
+        self.as_json, self.indexed = as_json, indexed
         self.objects = self.size_bytes = self.damaged = 0
         self.listed: list[dict[str, str]] = []
         self.copies: CopiesRead | None = None
@@ -115,34 +114,23 @@ class _Report:
 
 def run(arguments: argparse.Namespace) -> int:
     settings = settings_from(arguments)
-    import trio
+    from functools import partial
 
-    from pacs_actors.operations import logs
-    from protocols.errors import PacsError
-    from supervisors.data_folder import with_objects
-    from supervisors.integrity_access import failure_of
+    from supervisors.integrity_access import COULD_NOT_RUN, ran
 
-    logs.configure("critical", "scrub")
-    with_objects(settings.server.data)
-    report = _Report(as_json=arguments.json)
-    failure: str | None = None
-    try:
-        trio.run(_scrub, settings, arguments, report)
-    except* (PacsError, OSError) as group:
-        failure = failure_of(group)
-    if failure is not None:
-        print(f"pacs-actors: {failure}", file=sys.stderr)
-        return _COULD_NOT_RUN
+    report = ran("scrub", settings, partial(_scrub, settings, arguments))
+    if report is None:
+        return COULD_NOT_RUN
     report.finish()
     problems = report.copies.problems if report.copies is not None else {}
     for store, why in problems.items():
         print(f"pacs-actors: not all copies in {store} were read: {why}", file=sys.stderr)
     if report.damaged:
         return 1
-    return _COULD_NOT_RUN if problems else 0
+    return COULD_NOT_RUN if problems else 0
 
 
-async def _scrub(settings: Settings, arguments: argparse.Namespace, report: _Report) -> None:
+async def _scrub(settings: Settings, arguments: argparse.Namespace) -> _Report:
     from pacs_actors.archive.objects.keys import MAX_SLOT
     from pacs_actors.archive.objects.local import LocalObjectStore
     from pacs_actors.lifecycle.integrity_book import IntegrityBook
@@ -163,7 +151,7 @@ async def _scrub(settings: Settings, arguments: argparse.Namespace, report: _Rep
         index_if_any(settings) as database,
         NativePool(max(settings.integrity.threads, _READERS) + 1, "scrub") as pool,
     ):
-        report.indexed = database is not None
+        report = _Report(as_json=arguments.json, indexed=database is not None)
         keeper = None if database is None else DamageKeeper(store, IntegrityBook(database, store.node))
 
         async def tell(portion: Portion) -> None:
@@ -177,6 +165,7 @@ async def _scrub(settings: Settings, arguments: argparse.Namespace, report: _Rep
             from supervisors.copy_scrub import read_copies
 
             report.copies = await read_copies(settings, database, arguments.rate, report.add_copy)
+    return report
 
 
 async def _put_aside(store: Any, keeper: DamageKeeper | None, portion: Portion) -> None:
