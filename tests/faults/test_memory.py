@@ -18,25 +18,26 @@ from tests.system.server import running
 FEW, MANY = 8, 64
 SENDERS = 40
 PIXEL_BYTES = 4_000_000
+PACKED_BYTES = 900_000  # fits a buffer, and goes into a segment
 MIB = 1 << 20
 LIMIT_BYTES = 96 * MIB
 CGROUPS = Path("/sys/fs/cgroup")
 
 
-def check_load(rig: Rig, ledger: Ledger) -> int:
+def check_load(rig: Rig, ledger: Ledger, pixel_bytes: int = PIXEL_BYTES, images: int = 1) -> int:
     """Store from all senders at once; by how many bytes the worker grew, at most."""
     (worker,) = rig.worker_pids()
-    with Load(rig, Ledger(), senders=2, images=2, pixel_bytes=(PIXEL_BYTES,)) as first:
+    with Load(rig, Ledger(), senders=2, images=2, pixel_bytes=(pixel_bytes,)) as first:
         first.join(60)  # code and pages that every store needs are there then
     before = peak = resident_bytes(worker)
-    with Load(rig, ledger, senders=SENDERS, images=1, pixel_bytes=(PIXEL_BYTES,)) as load:
+    with Load(rig, ledger, senders=SENDERS, images=images, pixel_bytes=(pixel_bytes,)) as load:
         while not load.done:
             peak = max(peak, resident_bytes(worker))
             time.sleep(0.005)
     assert rig.worker_pids() == [worker]
     assert not ledger.refused
     assert not ledger.interruptions
-    assert len(ledger.acknowledged) == SENDERS
+    assert len(ledger.acknowledged) == SENDERS * images
     return peak - before
 
 
@@ -67,13 +68,26 @@ def test_worker_grows_by_its_buffers_only(tmp_path: Path, ledger: Ledger, buffer
 
 
 @pytest.mark.slow
-def test_memory_limit_is_met_by_back_pressure(tmp_path: Path, ledger: Ledger) -> None:
+def test_worker_that_packs_what_comes_grows_by_its_buffers_only(tmp_path: Path, ledger: Ledger) -> None:
+    with rig_with(tmp_path, FEW) as rig:
+        assert check_load(rig, ledger, PACKED_BYTES, images=6) < (FEW + 16) * MIB
+        assert all(one.packed for one in rig.objects())
+        judge(rig, ledger)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("pixel_bytes", "images"), [(PIXEL_BYTES, 1), (PACKED_BYTES, 6)], ids=["files", "packed"]
+)
+def test_memory_limit_is_met_by_back_pressure(
+    tmp_path: Path, ledger: Ledger, pixel_bytes: int, images: int
+) -> None:
     """All that is sent at once is more than the limit; the kernel finds nobody to kill."""
-    assert SENDERS * PIXEL_BYTES > LIMIT_BYTES
+    assert SENDERS * pixel_bytes * images > LIMIT_BYTES
     with rig_with(tmp_path, FEW) as rig:
         (worker,) = rig.worker_pids()
         with limited(worker, LIMIT_BYTES):
-            check_load(rig, ledger)
+            check_load(rig, ledger, pixel_bytes, images)
         judge(rig, ledger)
 
 

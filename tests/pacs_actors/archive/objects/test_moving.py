@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from pacs_actors.archive.objects.local import LocalObjectStore
 from pacs_actors.archive.objects.reading import is_intact
 from pacs_actors.archive.objects.records import remains, walk
 from protocols.dataset.part10 import read_record
+from protocols.errors import OutOfResources
 from tests.stored_objects import SEGMENTS
 
 from . import helpers
@@ -178,6 +180,39 @@ def test_a_process_killed_at_any_call_of_a_move_leaves_the_object_and_the_move_c
         assert len(after) == 1 or name == "restore"
         dies_at += 1
     assert dies_at > 8
+
+
+@pytest.mark.parametrize("call", ["open", "pwrite", "fdatasync", "rename", "punch", "fsync"])
+@pytest.mark.parametrize("name", ACTS)
+def test_a_disk_that_fails_in_the_middle_of_a_move_loses_nothing_and_the_move_can_be_done_again(
+    tmp_path: Path, name: str, call: str
+) -> None:
+    """F4 for what is packed: nobody is told that it has moved, and there is a complete one all the time."""
+
+    async def fail(error: int) -> str:
+        disk = FailingDisk()
+        async with open_store(tmp_path, system=disk) as store:
+            key, _ = await put_many(store, 2)
+            disk.fail(call, error)
+            with pytest.raises(OutOfResources):
+                await ACTS[name](store, key)
+            assert not store.health.healthy
+            return key
+
+    async def again(key: str) -> None:
+        async with open_store(tmp_path) as store:
+            try:
+                await ACTS[name](store, key)
+            except ObjectMissing:
+                assert name == "restore", "it was restored, and another key tells"
+
+    key = trio.run(fail, errno.EIO)
+    assert len(everywhere(tmp_path)) >= 2
+    trio.run(again, key)
+    after = everywhere(tmp_path)
+    assert key not in after
+    assert len(after) >= 2
+    assert not files_below(tmp_path / "tmp" / "0")
 
 
 async def test_what_is_removed_while_somebody_reads_it_is_gone_for_all_others_and_whole_for_the_reader(

@@ -3,12 +3,14 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
+from time import time_ns
 
 import pytest
 
+from pacs_actors.archive.objects import staging
 from pacs_actors.archive.objects.buffers import BUFFER_BYTES
 from pacs_actors.archive.objects.filesystem import FileSystem
-from pacs_actors.archive.objects.keys import path_of
+from pacs_actors.archive.objects.keys import parse_key, path_of
 from pacs_actors.archive.objects.recovery import recover_batch
 from protocols.dataset.record import ScannedInstance
 from protocols.errors import CannotUnderstand
@@ -136,3 +138,26 @@ async def test_what_is_recovered_is_as_durable_as_what_was_answered(
     paths = {str(on_disk(tmp_path, entry.stored.key).path) for entry in found.entries}
     assert paths <= set(synced)
     assert synced[-1] == str(Path(min(paths)).parent), "the folder last, when its files are durable"
+
+
+async def test_a_wall_clock_that_jumps_by_ten_years_changes_no_order_and_hides_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F25: batch folders, keys and what is found again go by no clock; only the time received does."""
+    years_ns = 10 * 365 * 86_400 * 10**9
+    stored, expected = [], []
+    for number, jump in enumerate((0, years_ns, -years_ns, 0)):
+        expected.append(time_ns() + jump)
+        monkeypatch.setattr(staging, "time_ns", lambda now=expected[-1]: now)
+        async with open_store(tmp_path) as store:
+            stored.append((await put(store, f"1.2.{number}", data_set(f"1.2.{number}"))).stored)
+    batches = [parse_key(one.key).batch for one in stored]
+    assert batches == sorted(set(batches))
+    async with open_store(tmp_path) as store:
+        found = [
+            entry
+            for batch in store.batches(0)
+            for entry in (await recover_batch(store, 0, batch, frozenset(), scan)).entries
+        ]
+    assert [entry.stored for entry in found] == stored
+    assert [entry.stored.received_ns for entry in found] == expected

@@ -177,6 +177,20 @@ async def test_a_failing_disk_refuses_the_whole_group_and_makes_the_store_read_o
         assert len(store.keys(0, 0)) == 1 + (5 - len(refused))
 
 
+async def test_a_disk_that_fails_to_give_blocks_refuses_and_is_trusted_no_more(tmp_path: Path) -> None:
+    disk = FailingDisk()
+    async with open_store(tmp_path, system=disk) as store:
+        disk.fail("allocate", errno.EIO)
+        with pytest.raises(OutOfResources):
+            await put(store, UID, data_set(UID))
+        assert not store.health.healthy
+        disk.heal()
+    async with open_store(tmp_path) as store:
+        kept, _ = await put(store, UID, data_set(UID))
+        assert await store.verify(kept.key)
+        assert [key for batch in store.batches(0) for key in store.keys(0, batch)] == [kept.key]
+
+
 @pytest.mark.parametrize("call", ["open", "fsync"])
 async def test_a_segment_that_cannot_begin_leaves_nothing_in_the_way_of_the_next(
     tmp_path: Path, call: str
