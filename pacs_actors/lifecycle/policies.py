@@ -27,6 +27,7 @@ class When(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     body_parts, stations, institutions, departments, sources: of one of their series, as written in it
     labels:                 one of the study's labels; without_labels: none of them
     workflow_states:        one of them
+    patient_classes:        one of them
     online_free_below_percent: only while the online store has less room than that
     """
 
@@ -44,6 +45,7 @@ class When(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     labels: _Words = ()
     without_labels: _Words = ()
     workflow_states: _Words = ()
+    patient_classes: _Words = ()
     online_free_below_percent: Annotated[float, Meta(ge=0, le=100)] = 0
 
 

@@ -89,6 +89,7 @@ class StudyFacts(Struct, frozen=True):
     recalled_at: datetime | None
     labels: list[str]
     workflow_state: str
+    patient_class: str
 
 
 class NameTaken(Refusal):
@@ -216,7 +217,8 @@ class PolicyBook:
             row = await connection.fetchrow(
                 """SELECT s.availability, s.number_of_instances, (SELECT count(*) FROM series e JOIN instances i
                         ON i.series = e.id WHERE e.study = s.id AND i.availability = 'ONLINE'),
-                    u.accessed_at, u.recalled_at, coalesce(u.labels, '{}'), coalesce(u.workflow_state, '')
+                    u.accessed_at, u.recalled_at, coalesce(u.labels, '{}'), coalesce(u.workflow_state, ''),
+                    coalesce(u.patient_class, '')
                 FROM studies s LEFT JOIN study_storage u ON u.study_instance_uid = s.study_instance_uid
                 WHERE s.study_instance_uid = $1""",
                 study_instance_uid,
@@ -288,16 +290,18 @@ class PolicyBook:
 
         return await self.database.run(unit)
 
-    async def label(self, study_instance_uid: str, labels: Sequence[str], workflow_state: str) -> bool:
+    async def label(
+        self, study_instance_uid: str, labels: Sequence[str], workflow_state: str, patient_class: str
+    ) -> bool:
         """False: there is no such study."""
 
         async def unit(connection: asyncpg.Connection) -> bool:
             noted = await connection.fetchval(
-                "INSERT INTO study_storage (study_instance_uid, labels, workflow_state) "
-                "SELECT study_instance_uid, $2, $3 FROM studies WHERE study_instance_uid = $1 "
+                "INSERT INTO study_storage (study_instance_uid, labels, workflow_state, patient_class) "
+                "SELECT study_instance_uid, $2, $3, $4 FROM studies WHERE study_instance_uid = $1 "
                 "ON CONFLICT (study_instance_uid) DO UPDATE SET labels = excluded.labels, "
-                "workflow_state = excluded.workflow_state RETURNING true",
-                study_instance_uid, sorted(set(labels)), workflow_state,
+                "workflow_state = excluded.workflow_state, patient_class = excluded.patient_class RETURNING true",
+                study_instance_uid, sorted(set(labels)), workflow_state, patient_class,
             )  # fmt: skip
             return noted is not None
 

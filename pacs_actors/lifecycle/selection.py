@@ -68,6 +68,8 @@ def condition(rule: Rule, now: datetime, conditions: Conditions) -> str:
         parts.append(f"NOT coalesce(u.labels && {add(list(when.without_labels), 'text[]')}, false)")
     if when.workflow_states:
         parts.append(f"u.workflow_state = ANY ({add(list(when.workflow_states), 'text[]')})")
+    if when.patient_classes:
+        parts.append(f"u.patient_class = ANY ({add(list(when.patient_classes), 'text[]')})")
     if rule.action == "delete":
         # Counted from both: a study of long ago that came yesterday is kept, and so is one with a wrong date.
         parts.append(before("s.received_at", rule.retention_days))

@@ -283,11 +283,12 @@ def test_a_study_under_a_legal_hold_stays(panel: Any, server: Server) -> None:
     labels.get_by_label("Labels").first.fill("teaching")
     page.keyboard.press("Enter")
     labels.get_by_label("Workflow state").fill("REPORTED")
+    labels.get_by_label("Patient class").fill("I")
     labels.get_by_role("button", name="Save").click()
     wait_until(
         lambda: (
-            server.sql("SELECT labels, workflow_state FROM study_storage WHERE labels <> '{}'")
-            == ["{teaching}|REPORTED"]
+            server.sql("SELECT labels, workflow_state, patient_class FROM study_storage WHERE labels <> '{}'")
+            == ["{teaching}|REPORTED|I"]
         ),
         "the labels are saved",
     )

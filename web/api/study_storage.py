@@ -43,6 +43,7 @@ class StudyStorage(Struct, frozen=True):
     recalled_at: datetime | None
     labels: list[str]
     workflow_state: str
+    patient_class: str
     hold: Hold | None
     moves: list[Move]
 
@@ -51,9 +52,13 @@ class NewHold(Struct, frozen=True, forbid_unknown_fields=True):
     reason: Annotated[str, Meta(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
+Word = Annotated[str, Meta(max_length=64, pattern=r"^[^\x00-\x1f\x7f]*$")]
+
+
 class Labels(Struct, frozen=True, forbid_unknown_fields=True):
     labels: Annotated[tuple[Label, ...], Meta(max_length=MOST_LABELS)] = ()
-    workflow_state: Annotated[str, Meta(max_length=64, pattern=r"^[^\x00-\x1f\x7f]*$")] = ""
+    workflow_state: Word = ""
+    patient_class: Word = ""
 
 
 def routes(context: WebContext) -> list[Route]:
@@ -112,7 +117,7 @@ class _Desk:
             ]
             return json_answer(
                 StudyStorage(
-                    facts.availability, facts.instances, facts.online, [], facts.accessed_at, facts.recalled_at, [], "", None,
+                    facts.availability, facts.instances, facts.online, [], facts.accessed_at, facts.recalled_at, [], "", "", None,
                     recalls,
                 )
             )  # fmt: skip
@@ -121,6 +126,7 @@ class _Desk:
                 facts.availability, facts.instances, facts.online,
                 [CopiesThere(one[0], desk.tiers.get(one[0], "gone"), one[1], one[2]) for one in facts.copies],
                 facts.accessed_at, facts.recalled_at, facts.labels, facts.workflow_state,
+                facts.patient_class,
                 holds[0] if holds else None,
                 moves,
             )
@@ -144,7 +150,9 @@ class _Desk:
 
     async def label(self, request: Request) -> Answer:
         study, asked = await self._seen(request), await request.json(Labels)
-        if not await self._desk.policies.label(study, asked.labels, asked.workflow_state):
+        if not await self._desk.policies.label(
+            study, asked.labels, asked.workflow_state, asked.patient_class
+        ):
             raise NotFound
         await self._audit.storage_asked(request.actor, "label", study, labels=" ".join(asked.labels))
         return Answer(204)

@@ -125,6 +125,8 @@ async def named(database: Database, rule: Rule) -> list[int]:
         (When(labels=("teaching",)), [3]),
         (When(without_labels=("teaching",)), [1, 2]),
         (When(workflow_states=("final",)), [3]),
+        (When(patient_classes=("I", "E")), [3]),
+        (When(patient_classes=("O",)), []),
         (When(stations=("nowhere",)), []),
         (When(sources=("SENDER",), body_parts=("HEAD",)), []),
     ],
@@ -132,7 +134,7 @@ async def named(database: Database, rule: Rule) -> list[int]:
 async def test_conditions_name_the_studies_that_meet_all_of_them(
     database: Database, when: When, expected: list[int]
 ) -> None:
-    await PolicyBook(database).label("1.2.3.3", ["teaching", "rare"], "final")
+    await PolicyBook(database).label("1.2.3.3", ["teaching", "rare"], "final", "I")
     assert await named(database, Rule(action="copy", to_store="nas", when=when)) == expected
 
 

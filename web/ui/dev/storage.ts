@@ -57,7 +57,7 @@ const of = (study: string): StudyStorage => {
   const known = studies.find((one) => one.study_instance_uid === study);
   const availability = (known?.availability ?? "ONLINE") as StudyStorage["availability"];
   const instances = known?.number_of_instances ?? 0;
-  return { availability, instances, online: availability === "ONLINE" ? instances : 0, copies: [], accessed_at: ago(400), recalled_at: null, labels: [], workflow_state: "", hold: null, moves: [] }; // prettier-ignore
+  return { availability, instances, online: availability === "ONLINE" ? instances : 0, copies: [], accessed_at: ago(400), recalled_at: null, labels: [], workflow_state: "", patient_class: "", hold: null, moves: [] }; // prettier-ignore
 };
 
 export const storageHandlers = [

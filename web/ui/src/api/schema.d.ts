@@ -141,6 +141,7 @@ export interface components {
              *       "labels": [],
              *       "without_labels": [],
              *       "workflow_states": [],
+             *       "patient_classes": [],
              *       "online_free_below_percent": 0
              *     }
              */
@@ -191,6 +192,8 @@ export interface components {
             without_labels: string[];
             /** @default [] */
             workflow_states: string[];
+            /** @default [] */
+            patient_classes: string[];
             /** @default 0 */
             online_free_below_percent: number;
         };
@@ -560,6 +563,7 @@ export interface components {
             recalled_at: string | null;
             labels: string[];
             workflow_state: string;
+            patient_class: string;
             hold: components["schemas"]["Hold"] | null;
             moves: components["schemas"]["Move"][];
         };
@@ -580,6 +584,8 @@ export interface components {
             labels: string[];
             /** @default  */
             workflow_state: string;
+            /** @default  */
+            patient_class: string;
         };
         /** NodeStatus */
         NodeStatus: {

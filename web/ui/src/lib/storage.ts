@@ -28,6 +28,7 @@ export const WORDS = [
   "labels",
   "without_labels",
   "workflow_states",
+  "patient_classes",
 ] as const;
 const MEGABYTE = 1e6;
 

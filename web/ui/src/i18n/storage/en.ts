@@ -148,6 +148,7 @@ export const storageEn = {
       labels: "Labels",
       without_labels: "Without the labels",
       workflow_states: "Workflow states",
+      patient_classes: "Patient classes",
     },
     says: {
       received_before_days: "received ≥ {{value}} days ago",
@@ -236,6 +237,7 @@ export const storageEn = {
     reason: "Reason",
     labels: "Labels",
     workflow_state: "Workflow state",
+    patient_class: "Patient class",
     labels_note: "Policies choose by them.",
     labels_saved: "Labels are saved.",
     moves: "Moves of this study",

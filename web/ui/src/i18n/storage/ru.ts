@@ -161,6 +161,7 @@ export const storageRu: Translation["storage"] = {
       labels: "Метки",
       without_labels: "Без меток",
       workflow_states: "Состояния работы",
+      patient_classes: "Классы пациентов",
     },
     says: {
       received_before_days: "поступило ≥ {{value}} дн. назад",
@@ -257,6 +258,7 @@ export const storageRu: Translation["storage"] = {
     reason: "Причина",
     labels: "Метки",
     workflow_state: "Состояние работы",
+    patient_class: "Класс пациента",
     labels_note: "По ним выбирают правила.",
     labels_saved: "Метки сохранены.",
     moves: "Перемещения исследования",

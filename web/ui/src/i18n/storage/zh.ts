@@ -142,6 +142,7 @@ export const storageZh: Translation["storage"] = {
       labels: "标签",
       without_labels: "不含标签",
       workflow_states: "工作流状态",
+      patient_classes: "患者类别",
     },
     says: {
       received_before_days: "接收 ≥ {{value}} 天前",
@@ -228,6 +229,7 @@ export const storageZh: Translation["storage"] = {
     reason: "理由",
     labels: "标签",
     workflow_state: "工作流状态",
+    patient_class: "患者类别",
     labels_note: "策略据此选择。",
     labels_saved: "标签已保存。",
     moves: "此检查的迁移",

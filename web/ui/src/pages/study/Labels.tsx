@@ -19,16 +19,19 @@ export function Labels({ study, facts }: { study: string; facts: StudyStorage })
   const client = useQueryClient();
   const [labels, setLabels] = useState(facts.labels);
   const [state, setState] = useState(facts.workflow_state);
+  const [stay, setStay] = useState(facts.patient_class);
   const fixed = !may("storage.write");
   const save = useMutation({
-    mutationFn: () => api.put(`${studyPath(study)}/labels`, { labels, workflow_state: state.trim() }),
+    mutationFn: () =>
+      api.put(`${studyPath(study)}/labels`, { labels, workflow_state: state.trim(), patient_class: stay.trim() }),
     onSuccess: async () => {
       tell.done(t("storage.study.labels_saved"));
       await client.invalidateQueries({ queryKey: ["study-storage", study] });
     },
     onError: tell.failed,
   });
-  const unchanged = same(labels, facts.labels) && state.trim() === facts.workflow_state;
+  const unchanged =
+    same(labels, facts.labels) && state.trim() === facts.workflow_state && stay.trim() === facts.patient_class;
   return (
     <section className="card section" aria-label={t("storage.study.labels")}>
       <TagsInput
@@ -50,6 +53,14 @@ export function Labels({ study, facts }: { study: string; facts: StudyStorage })
           disabled={fixed}
           value={state}
           onChange={(event) => setState(event.currentTarget.value)}
+        />
+        <TextInput
+          className="grow"
+          label={t("storage.study.patient_class")}
+          maxLength={64}
+          disabled={fixed}
+          value={stay}
+          onChange={(event) => setStay(event.currentTarget.value)}
         />
         {!fixed && (
           <Button variant="default" disabled={unchanged} loading={save.isPending} onClick={() => save.mutate()}>

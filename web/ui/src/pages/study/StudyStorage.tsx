@@ -31,7 +31,11 @@ export function StudyStorage({ study }: { study: Study }) {
       </section>
       <div className="halves cards">
         <LegalHold study={uid} hold={facts.hold} />
-        <Labels key={`${facts.labels.join()} ${facts.workflow_state}`} study={uid} facts={facts} />
+        <Labels
+          key={`${facts.labels.join()} ${facts.workflow_state} ${facts.patient_class}`}
+          study={uid}
+          facts={facts}
+        />
       </div>
       {facts.copies.length > 0 && <Copies facts={facts} />}
       <MoveTable
