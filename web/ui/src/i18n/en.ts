@@ -431,7 +431,7 @@ export const en = {
     backlog: "Waiting for the index",
     free: "Free space",
     restarts: "Restarts",
-    quarantine: "Quarantined",
+    quarantine: "Conflicts since start",
     uptime: "Running for {{time}}",
     memory: "Memory",
     lag: "Loop lag",

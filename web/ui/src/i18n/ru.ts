@@ -484,7 +484,7 @@ export const ru: Translation = {
     backlog: "Ждут индекса",
     free: "Свободно",
     restarts: "Перезапуски",
-    quarantine: "В карантине",
+    quarantine: "Конфликты со старта",
     uptime: "Работает {{time}}",
     memory: "Память",
     lag: "Задержка цикла",

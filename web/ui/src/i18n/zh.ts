@@ -405,7 +405,7 @@ export const zh: Translation = {
     backlog: "等待索引",
     free: "剩余空间",
     restarts: "重启次数",
-    quarantine: "已隔离",
+    quarantine: "启动后的冲突",
     uptime: "已运行 {{time}}",
     memory: "内存",
     lag: "循环延迟",

@@ -8,10 +8,12 @@ import { State } from "@/ui/State";
 const MOST_PATHS = 8;
 /** A slot's number is that of its node times this, and the worker. */
 const SLOTS_A_NODE = 100;
+const nodeOf = (slot: number) => Math.floor(slot / SLOTS_A_NODE);
 
 /** How storage does its work: what other sites still lack, who shares it, and which steps are slow. */
 export function Running({ storage: { nodes, replication, paths } }: { storage: Storage }) {
   const { t, i18n } = useTranslation();
+  const silent = new Set(nodes.filter((node) => !node.alive).map(({ node }) => node));
   return (
     <>
       {replication.length > 0 && (
@@ -23,15 +25,17 @@ export function Running({ storage: { nodes, replication, paths } }: { storage: S
             rowKey={(lag) => `${lag.slot} ${lag.store}`}
             columns={[
               { title: t("storage.store"), cell: (lag) => <b>{lag.store}</b> },
-              { title: t("storage.node"), numeric: true, cell: (lag) => Math.floor(lag.slot / SLOTS_A_NODE) },
+              { title: t("storage.node"), numeric: true, cell: (lag) => nodeOf(lag.slot) },
               { title: t("storage.lacks"), numeric: true, cell: (lag) => whole(lag.waiting, i18n.language) },
               { title: t("storage.oldest"), cell: (lag) => <When at={lag.oldest} /> },
               {
                 title: t("storage.state"),
                 className: "wrapped",
-                cell: (lag) => (
-                  <State state={lag.problem ? "unusable" : "usable"} label={lag.problem || t("storage.usable")} />
-                ),
+                cell: (lag) => {
+                  // What a node said before it fell silent is no news of its store.
+                  const problem = lag.problem || (silent.has(nodeOf(lag.slot)) ? t("storage.silent") : "");
+                  return <State state={problem ? "unusable" : "usable"} label={problem || t("storage.usable")} />;
+                },
               },
               { title: t("storage.as_of"), cell: (lag) => <When at={lag.looked_at} /> },
             ]}
