@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,6 +11,7 @@ from pydicom.uid import generate_uid
 
 from pacs_actors.archive.metadata_files import series_name
 from tests.system import peers, stow
+from tests.system.command_line import ran
 from tests.system.dicomweb import Client, path_of
 from tests.system.server import Server, running
 
@@ -301,17 +300,7 @@ def test_what_is_deleted_stays_deleted_over_a_crash_and_a_rebuilt_index(
         assert not visible(server, gone[0]) and visible(server, kept[0])
         assert len(server.objects()) == 2 and aside(server) == 2
         server.stop()
-        command = [
-            sys.executable,
-            "-m",
-            "supervisors.cli",
-            "index",
-            "rebuild",
-            "--from-scratch",
-            "--data",
-            str(server.data),
-        ]
-        subprocess.run(command, check=True, capture_output=True, timeout=120)
+        assert ran("index", "rebuild", "--from-scratch", "--data", server.data).returncode == 0
         server.start()
         assert not visible(server, gone[0]) and visible(server, kept[0])
         assert ask(server, "POST", f"/api/v1/deletions/{number}/undo")[0] == 200

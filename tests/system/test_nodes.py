@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from pydicom.uid import generate_uid
 from tests.postgres_fixture import Server as Postgres
 from tests.postgres_fixture import shared_server
 from tests.system import peers
+from tests.system.command_line import ran
 from tests.system.dicomweb import Client, path_of
 from tests.system.nodes import STORE, copies, done, found, node, place, replicated, sent, study_of
 from tests.system.server import Server, running
@@ -90,9 +89,8 @@ def test_everything_that_the_web_makes_of_an_image_is_made_on_any_node(pair: tup
 
 
 def test_the_nodes_are_listed(pair: tuple[Server, Server]) -> None:
-    words = [sys.executable, "-m", "supervisors.cli", "nodes", "list", "--json", *pair[0].options[2:4]]
-    listed = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True).stdout
-    assert [one["node"] for one in json.loads(listed)] == [0, 1]
+    listed = ran("nodes", "list", "--json", *pair[0].options[2:4])
+    assert [one["node"] for one in json.loads(listed.stdout)] == [0, 1]
     storage = done(pair[1], "GET", "/storage")
     assert [(one["node"], one["alive"]) for one in storage["nodes"]] == [(0, True), (1, True)]
     assert {(one["slot"], one["store"]) for one in storage["replication"]} == {(0, STORE), (100, STORE)}

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import pytest
 
 from supervisors.node import own_data_folder
 from tests.system import peers
+from tests.system.command_line import Done, ran
 from tests.system.peers import Instance
 from tests.system.server import Server, running
 
@@ -42,21 +41,11 @@ def instances(server: Server) -> list[Instance]:
     return instances
 
 
-def rebuild(server: Server, *options: str) -> subprocess.CompletedProcess[str]:
-    words = [
-        sys.executable,
-        "-m",
-        "supervisors.cli",
-        "index",
-        "rebuild",
-        "--json",
-        "--data",
-        str(server.data),
-    ]
-    return subprocess.run([*words, *options], capture_output=True, text=True, timeout=90)
+def rebuild(server: Server, *options: str) -> Done:
+    return ran("index", "rebuild", "--json", "--data", server.data, *options)
 
 
-def told(done: subprocess.CompletedProcess[str]) -> Any:
+def told(done: Done) -> Any:
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
