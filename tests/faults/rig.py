@@ -54,7 +54,7 @@ class Rig(Server):
 
     def half_received(self) -> list[Path]:
         """What lies among the temporary files, the locks of the slots and the list of what is gone aside."""
-        return [path for path in self.temporary() if path.suffix != ".lock" and path.name != "gone"]
+        return [path for path in self.temporary() if path.suffix != ".lock" and path.stem != "gone"]
 
     def kill_worker(self, pid: int) -> None:
         """kill -9, and wait until the parent has another in its place."""
