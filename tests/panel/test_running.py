@@ -62,7 +62,7 @@ def test_the_audit_is_searched_unfolded_verified_and_taken_along(panel, root):
     expect(table.get_by_text("Stored")).to_have_count(0)
     table.get_by_role("button", name="Details").first.click()
     expect(table.get_by_text("session").first).to_be_visible()
-    page.get_by_role("button", name=re.compile("^What")).click()
+    page.locator(".filter-bar").get_by_role("button", name=re.compile("^What")).click()
     page.get_by_text("Stored", exact=True).click()
     page.keyboard.press("Escape")
     expect(page).to_have_url(re.compile("event=store"))
