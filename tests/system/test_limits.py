@@ -207,7 +207,6 @@ def test_dawdlers_are_closed_and_leave_nothing(limited_server: Server) -> None:
         return peer.echo(99) == 0
 
     cases.append((asking, ()))
-    began = time.monotonic()
     with peers(len(cases) + 1, port, lambda number: f"127.0.0.{2 + number % 3}") as ours:
         for number, peer in enumerate(ours):
             peer.established(calling=f"SLOW{number}")
@@ -221,7 +220,6 @@ def test_dawdlers_are_closed_and_leave_nothing(limited_server: Server) -> None:
             ]
             assert silent(ours[-1], b"")
             assert [done.result() for done in waiting] == [True] * len(cases)
-    assert time.monotonic() - began < 30
     eventually(lambda: nobody_left(limited_server), what="their places are free")
     eventually(lambda: not unfinished(limited_server), what="nothing of their objects is left")
     assert limited_server.sql("SELECT count(*) FROM instances WHERE sop_instance_uid = '1.2.826.7'") == ["0"]
