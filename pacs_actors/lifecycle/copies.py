@@ -6,7 +6,7 @@ Every method is one unit of work on ``Database`` and raises Unavailable when Pos
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final, Literal
 
 import asyncpg
@@ -127,23 +127,23 @@ class Copies:
 
         return await self.database.run(unit)
 
-    async def unknown(self, store: str, keys: Mapping[str, bytes]) -> list[str]:
-        """Of keys in a store, with the digests that they tell, those of which no instance knows, nor a deletion that can be undone,
-        and that are not being put or removed.
+    async def unknown(self, store: str, keys: Sequence[str]) -> list[str]:
+        """Of keys in a store, those of which no instance knows, nor a deletion that can be undone, and that are not being put or
+        removed.
         """
 
         async def unit(connection: asyncpg.Connection) -> list[str]:
             rows = await connection.fetch(
-                """SELECT k.key FROM unnest($2::text[], $3::bytea[]) AS k (key, digest)
+                """SELECT k.key FROM unnest($2::text[]) AS k (key)
                 WHERE NOT EXISTS (SELECT FROM copy_removals r WHERE r.store = $1 AND r.key = k.key)
                     AND NOT EXISTS (SELECT FROM object_copies c
-                        WHERE c.object_digest = k.digest AND c.store = $1 AND c.key = k.key AND (
+                        WHERE c.store = $1 AND left(c.key, 32) = left(k.key, 32) AND c.key = k.key AND (
                         EXISTS (SELECT FROM instances i
                             WHERE i.sop_instance_uid = c.sop_instance_uid AND i.digest = c.object_digest)
                         OR EXISTS (SELECT FROM deleted_instances d
                             WHERE d.sop_instance_uid = c.sop_instance_uid AND d.digest = c.object_digest)))
                 ORDER BY k.key""",
-                store, list(keys), list(keys.values()),
+                store, list(keys),
             )  # fmt: skip
             return [row[0] for row in rows]
 

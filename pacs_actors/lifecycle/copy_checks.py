@@ -76,6 +76,20 @@ class CopyChecks:
 
         return await self._database.run(unit, within_s=_WITHIN_S)
 
+    async def noted(self, store: str, after: str, upto: str, most: int) -> list[tuple[str, str]]:
+        """Keys in the book, with their SOP Instance UIDs, behind one key and not behind another. upto: "": to the end"""
+
+        async def unit(connection: asyncpg.Connection) -> list[tuple[str, str]]:
+            rows = await connection.fetch(
+                """SELECT key, sop_instance_uid FROM object_copies WHERE store = $1 AND key > $2
+                    AND left(key, 32) >= left($2, 32) AND ($3 = '' OR left(key, 32) <= left($3, 32) AND key <= $3)
+                ORDER BY left(key, 32), key LIMIT $4""",
+                store, after, upto, most,
+            )  # fmt: skip
+            return [(row[0], row[1]) for row in rows]
+
+        return await self._database.run(unit, within_s=_WITHIN_S)
+
     async def checked(self, store: str, *, well: Sequence[Due], not_well: Sequence[Due]) -> None:
         """They were read just now."""
         all_of_them = [*well, *not_well]

@@ -76,16 +76,17 @@ class CopyFinder:
             results.append(result)
             try:
                 async for page in store.keys():
-                    told = {key: named[0] for key in page if (named := told_by(key)) is not None}
-                    unknown = await self._copies.unknown(name, told)
+                    keys = [key for key in page if told_by(key) is not None]
+                    unknown = await self._copies.unknown(name, keys)
                     for at in range(0, len(unknown), _CHUNK):
-                        await self._take_in(result, store, unknown[at : at + _CHUNK])
+                        await self.take_in(result, store, unknown[at : at + _CHUNK])
                         tell(sum(one.copies for one in results))
             except StoreError as why:
                 result.problem = str(why)
         return results
 
-    async def _take_in(self, result: Searched, store: TierStore, keys: Sequence[str]) -> None:
+    async def take_in(self, result: Searched, store: TierStore, keys: Sequence[str]) -> None:
+        """Read copies that the index does not know, and let it know them. raises: as ``search``; StoreError"""
         found = await self._read(result, store, keys)
         now = time.time_ns()
         entries = [
@@ -152,7 +153,6 @@ class CopyFinder:
         return found
 
     def _cannot_use(self, result: Searched, key: str, why: str) -> None:
-        logs.error("copy_unusable", store=result.store, key=key, why=why)
         if len(result.unusable) < _MOST_UNUSABLE:
             result.unusable[key] = why
 

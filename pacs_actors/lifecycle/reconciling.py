@@ -49,6 +49,10 @@ class Kind(Enum):
     QUARANTINE_LOST = "quarantine_lost"  # listed in quarantine, and not there
     QUARANTINE_UNKNOWN = "quarantine_unknown"  # in quarantine, and not listed; fixed: listed
     COUNTS = "counts"  # of a study, or of the archive; fixed: counted anew
+    COPY_UNKNOWN = (
+        "copy_unknown"  # in a store, and no row knows it; fixed: its instance is known, and the copy noted
+    )
+    COPY_LOST = "copy_lost"  # noted, and not in its store; fixed: noted no more, where the instance has another that is good
     STRAY = "stray"  # a file that is no object of ours
     LEFTOVER = (
         "leftover"  # of a process that died while receiving; fixed: removed. Only told while no server runs
@@ -56,7 +60,7 @@ class Kind(Enum):
 
 
 class Trouble(Struct, frozen=True):
-    """subject: an object's key, a study's UID, a file's path"""
+    """subject: an object's key, a study's UID, a file's path; of a copy the name of its store, a space, and its key there"""
 
     kind: Kind
     subject: str
@@ -113,7 +117,7 @@ class Reconciliation:
         compared = await self._compare(stretch)
         for key, why in sorted(compared.unreadable.items()):
             row = stretch.rows.get(key)
-            await self._say(
+            await self.say(
                 Trouble(Kind.UNREADABLE, key, why, row.sop_instance_uid if row is not None else "")
             )
         await self._unknown(stretch.slot, compared.unknown)
@@ -160,7 +164,7 @@ class Reconciliation:
         settled = await self.fixer.index(slot, sorted(unknown)) if self.fixer is not None else {}
         for key, head in sorted(unknown.items()):
             why, fixed = settled.get(key, ("the index does not know it", False))
-            await self._say(Trouble(Kind.UNINDEXED, key, why, head.sop_instance_uid, fixed))
+            await self.say(Trouble(Kind.UNINDEXED, key, why, head.sop_instance_uid, fixed))
 
     async def _disagreeing(self, rows: Sequence[Row], compared: Compared) -> None:
         now = await self.rows.of_keys(places([row.key for row in rows]))
@@ -168,7 +172,7 @@ class Reconciliation:
             if now.get(row.key) != row or row.place != "index":
                 continue  # changed since, or nobody looks for it any more
             fixed = self.fixer is not None and await self.fixer.correct(row)
-            await self._say(
+            await self.say(
                 Trouble(Kind.DISAGREES, row.key, compared.disagrees[row.key], row.sop_instance_uid, fixed)
             )
 
@@ -177,7 +181,7 @@ class Reconciliation:
         if not fixed and self.fixer is not None and len(self._lost) < _REMEMBERED:
             self._lost[row.key] = row
             return  # it may be found among what comes later
-        await self._say(Trouble(Kind.LOST, row.key, why, row.sop_instance_uid, fixed))
+        await self.say(Trouble(Kind.LOST, row.key, why, row.sop_instance_uid, fixed))
 
     async def _lost_again(self) -> None:
         """What was without a row took the place of what was lost, if it has the same bytes."""
@@ -187,7 +191,7 @@ class Reconciliation:
             for key in some:
                 fixed = key not in now
                 why = "found elsewhere" if fixed else "it is not there, and nowhere else"
-                await self._say(Trouble(Kind.LOST, key, why, self._lost[key].sop_instance_uid, fixed))
+                await self.say(Trouble(Kind.LOST, key, why, self._lost[key].sop_instance_uid, fixed))
 
     async def _deleted(self, rows: Sequence[Row]) -> None:
         """Of deletions that may be undone: their objects are where they were, or aside."""
@@ -205,14 +209,14 @@ class Reconciliation:
         for key, row in sorted(now.items()):
             if row.place != "index" and not row.elsewhere and key not in copied:
                 why = "deleted, and not to be brought back"
-                await self._say(Trouble(Kind.DELETED_LOST, key, why, row.sop_instance_uid))
+                await self.say(Trouble(Kind.DELETED_LOST, key, why, row.sop_instance_uid))
 
     async def _left_behind(self, rows: Sequence[Row]) -> None:
         now = await self.rows.of_keys(places([row.key for row in rows if not row.elsewhere]))
         for key, row in sorted(now.items()):
             if row.place == "aside" and not row.elsewhere:
                 fixed = self.fixer is not None and await self.fixer.set_aside(key)
-                await self._say(
+                await self.say(
                     Trouble(Kind.NOT_ASIDE, key, "deleted, and not moved aside", row.sop_instance_uid, fixed)
                 )
 
@@ -226,17 +230,17 @@ class Reconciliation:
             for row in rows:
                 if row.key in gone:
                     why = gone[row.key] or "listed in quarantine, and not there"
-                    await self._say(Trouble(Kind.QUARANTINE_LOST, row.key, why, row.sop_instance_uid))
+                    await self.say(Trouble(Kind.QUARANTINE_LOST, row.key, why, row.sop_instance_uid))
 
     async def _quarantine_files(self) -> None:
         portions = files.quarantined(self.store.root)
         while (portion := await self.pool.run(partial(next, portions, None))) is not None:
             keys, strange = portion
             for path in strange:
-                await self._say(Trouble(Kind.STRAY, path, "no object of ours"))
+                await self.say(Trouble(Kind.STRAY, path, "no object of ours"))
             for key in sorted(set(keys) - await self._accounted_for(keys)):
                 fixed = self.fixer is not None and await self.fixer.list_quarantined(key)
-                await self._say(
+                await self.say(
                     Trouble(Kind.QUARANTINE_UNKNOWN, key, "in quarantine, and not listed", "", fixed)
                 )
 
@@ -254,17 +258,17 @@ class Reconciliation:
             for number, uid in found.wrong:
                 if self.fixer is not None:
                     await counts.recount(number)
-                await self._say(Trouble(Kind.COUNTS, uid, "miscounted", "", self.fixer is not None))
+                await self.say(Trouble(Kind.COUNTS, uid, "miscounted", "", self.fixer is not None))
             if found.last is None:
                 break
             after = found.last
         if empty := await counts.empty_patients(remove=self.fixer is not None):
-            await self._say(Trouble(Kind.COUNTS, "patients", f"{empty} without a study", "", self.fixer is not None))  # fmt: skip
+            await self.say(Trouble(Kind.COUNTS, "patients", f"{empty} without a study", "", self.fixer is not None))  # fmt: skip
         off = await counts.totals_off_by(fix=self.fixer is not None)
         if any(off):
             names = ("patients", "studies", "series", "instances", "bytes")
             why = ", ".join(f"{number:+} {name}" for number, name in zip(off, names, strict=True) if number)
-            await self._say(Trouble(Kind.COUNTS, "archive", f"really {why}", "", self.fixer is not None))
+            await self.say(Trouble(Kind.COUNTS, "archive", f"really {why}", "", self.fixer is not None))
 
     async def _files(self, kind: Kind, walk: Callable[[Path], Iterator[str]]) -> None:
         paths = walk(self.store.root)
@@ -272,9 +276,9 @@ class Reconciliation:
             for path in some:
                 fixed = kind is Kind.LEFTOVER and self.fixer is not None and await self.fixer.unlink(path)
                 why = "no object of ours" if kind is Kind.STRAY else "was never answered"
-                await self._say(Trouble(kind, path, why, "", fixed))
+                await self.say(Trouble(kind, path, why, "", fixed))
 
-    async def _say(self, trouble: Trouble) -> None:
+    async def say(self, trouble: Trouble) -> None:
         self.found[trouble.kind] += 1
         self.fixed[trouble.kind] += trouble.fixed
         await self._tell(trouble)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,10 +22,11 @@ def register(commands: Commands) -> None:
         "reconcile",
         help="find objects without rows in the index, rows without objects, and what they say differently",
         description="Hold every object against its row in the index, and every row against its object; also quarantine, deletions, "
-        "counts, and files that are no objects. Works while the server runs and while it does not. With --fix what is safe to "
-        "fix is fixed: what is not indexed is indexed, what is lost is brought back if the same bytes lie elsewhere, counts "
-        "are counted anew; nothing is overwritten or dropped. Exit code 0: all agrees, or is fixed; 1: something is left; "
-        "2: it could not run. Checksums are compared by pacs-actors scrub. "
+        "counts, files that are no objects, and the copies in the stores of the settings against what is noted of them. Works "
+        "while the server runs and while it does not. With --fix what is safe to fix is fixed: what is not indexed is indexed, "
+        "what is lost is brought back if the same bytes lie elsewhere, counts are counted anew; nothing is overwritten or dropped. Exit "
+        "code 0: all agrees, or is fixed; 1: something is left; 2: it could not run, or not be finished. Checksums are compared by "
+        "pacs-actors scrub. "
         "Example: pacs-actors reconcile --data pacs-data --fix",
     )
     parser.add_argument("--fix", action="store_true", help="fix what is safe to fix")
@@ -39,15 +41,29 @@ def run(arguments: argparse.Namespace) -> int:
 
     from supervisors.integrity_access import COULD_NOT_RUN, ran
 
-    listed: list[Trouble] = []
-    work = ran("reconcile", settings, partial(_reconcile, settings, arguments.fix, listed))
+    found = _Found()
+    work = ran("reconcile", settings, partial(_reconcile, settings, arguments.fix, found))
     if work is None:
         return COULD_NOT_RUN
-    (_print_json if arguments.json else _print)(work, listed)
-    return 1 if work.left else 0
+    (_print_json if arguments.json else _print)(work, found)
+    for store, why in found.problems.items():
+        print(f"pacs-actors: not all copies in {store} were compared: {why}", file=sys.stderr)
+    if work.left:
+        return 1
+    return COULD_NOT_RUN if found.problems else 0
 
 
-def _print(work: Reconciliation, listed: list[Trouble]) -> None:
+class _Found:
+    """copies: in stores; None: there are no stores. problems: of stores that could not be looked through, by name"""
+
+    def __init__(self) -> None:
+        self.listed: list[Trouble] = []
+        self.copies: int | None = None
+        self.problems: dict[str, str] = {}
+
+
+def _print(work: Reconciliation, told: _Found) -> None:
+    listed = told.listed
     for one in listed[:_MOST_SHOWN]:
         uid = f" {one.sop_instance_uid}" if one.sop_instance_uid else ""
         print(f"{one.kind.value}{' (fixed)' if one.fixed else ''}{uid} {one.subject}: {one.detail}")
@@ -60,27 +76,31 @@ def _print(work: Reconciliation, listed: list[Trouble]) -> None:
             fixed = work.fixed[kind]
             print(f"{kind.value:<20}{found:>12,}{fixed:>12,}{found - fixed:>12,}")
         print()
+    what = f"{work.objects:,} objects" + (
+        "" if told.copies is None else f" and {told.copies:,} copies in stores"
+    )
     print(
-        f"Compared {work.objects:,} objects with the index: {f'{work.left:,} things are left' if work.left else 'all agrees'}."
+        f"Compared {what} with the index: {f'{work.left:,} things are left' if work.left else 'all agrees'}."
     )
 
 
-def _print_json(work: Reconciliation, listed: list[Trouble]) -> None:
+def _print_json(work: Reconciliation, told: _Found) -> None:
     import msgspec
 
     kinds = sorted(work.found, key=lambda kind: kind.value)
     print_json(
         {
             "objects": work.objects,
+            **({} if told.copies is None else {"copies": told.copies, "problems": told.problems}),
             "found": {kind.value: work.found[kind] for kind in kinds},
             "fixed": {kind.value: work.fixed[kind] for kind in kinds},
             "left": work.left,
-            "list": msgspec.to_builtins(listed),
+            "list": msgspec.to_builtins(told.listed),
         }
     )
 
 
-async def _reconcile(settings: Settings, fix: bool, listed: list[Trouble]) -> Reconciliation:
+async def _reconcile(settings: Settings, fix: bool, found: _Found) -> Reconciliation:
     import trio
 
     from pacs_actors.archive.catalogue import Catalogue
@@ -100,8 +120,8 @@ async def _reconcile(settings: Settings, fix: bool, listed: list[Trouble]) -> Re
     from supervisors.integrity_access import server_runs
 
     async def tell(trouble: Trouble) -> None:
-        if len(listed) < _MOST_LISTED:
-            listed.append(trouble)
+        if len(found.listed) < _MOST_LISTED:
+            found.listed.append(trouble)
 
     page = NodePage.create(1)
     page.slot = 0
@@ -125,5 +145,9 @@ async def _reconcile(settings: Settings, fix: bool, listed: list[Trouble]) -> Re
             fixer = Fixer(store, rows, progress, mailbox, custom=custom)
         work = Reconciliation(store, rows, pool, fixer, tell, alone=alone)
         await work.run()
+        if settings.stores:
+            from supervisors.copy_search import compare_stores
+
+            found.copies, found.problems = await compare_stores(settings, database, store, work, fix=fix)
         nursery.cancel_scope.cancel()
     return work

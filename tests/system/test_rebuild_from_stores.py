@@ -81,6 +81,16 @@ def test_studies_that_are_only_in_stores_survive_the_loss_of_the_database(site: 
     assert downloads(server, coded) | downloads(server, far) | downloads(server, here) == was
 
 
+def reconcile(site: Site) -> Any:
+    server, config = site
+    done = subprocess.run(
+        [sys.executable, "-m", "supervisors.cli", "reconcile", "--json", "--data", str(server.data), "--config", str(config)],
+        capture_output=True, text=True, timeout=90,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    return json.loads(done.stdout)
+
+
 def test_a_scrub_reads_the_copies_in_stores_too(site: Site) -> None:
     server, config = site
     study = stored(server)
@@ -107,6 +117,9 @@ def test_a_scrub_reads_the_copies_in_stores_too(site: Site) -> None:
     assert scrub("--without-copies")[0] == 0
     copy.unlink()
     assert " lost " in scrub()[1]
+    found = reconcile(site)
+    assert (found["copies"], found["found"], found["left"]) == (2, {"copy_lost": 1}, 1)
+    assert found["list"][0]["sop_instance_uid"] == uid
     (server.data.parent / NEAR).rename(server.data.parent / "gone")
     code, _, complaint = scrub()
     assert code == 2 and f"not all copies in {NEAR} were read" in complaint

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,16 @@ from pacs_actors.archive.objects.interface import ObjectFile
 from pacs_actors.archive.transcoder import Transcoder
 from pacs_actors.lifecycle.carrier import Carrier
 from pacs_actors.lifecycle.copies import Form
+from pacs_actors.lifecycle.copy_checks import CopyChecks
+from pacs_actors.lifecycle.copy_comparing import CopyComparison
 from pacs_actors.lifecycle.copy_finding import CopyFinder, Searched
 from pacs_actors.lifecycle.copy_reading import CopyReader
 from pacs_actors.lifecycle.packing import pack
 from pacs_actors.lifecycle.recoding import Recoder
+from pacs_actors.lifecycle.reconciling import Trouble
 from pacs_actors.lifecycle.stores.copy_keys import object_key, told_by
 from tests.pacs_actors.lifecycle.moving import FAR, NEAR, STUDY, Archive, damage, open_archive
+from tests.stored_objects import StoredObject
 
 UIDS = ("1.2.3.4.1", "1.2.3.4.2", "1.2.3.4.3")
 TIERS: dict[str, Any] = {NEAR: "nearline", FAR: "archive"}
@@ -32,14 +37,25 @@ async def archive(tmp_path: Path, dsn: str) -> AsyncIterator[Archive]:
         yield archive
 
 
-async def searched(archive: Archive, *, most_bytes: int = 1_000_000, node: int = 0) -> list[Searched]:
+@asynccontextmanager
+async def finder(
+    archive: Archive, *, most_bytes: int = 1_000_000, node: int = 0
+) -> AsyncIterator[CopyFinder]:
     async with Transcoder(folder=archive.root) as transcoder:
         threads = archive.online.threads
         reader = CopyReader(
             Recoder(transcoder, threads, archive.root), threads, archive.root, most_bytes=most_bytes, custom={}
         )  # fmt: skip
-        catalogue = Catalogue(archive.database)
-        return await CopyFinder(archive.copies, catalogue, reader, archive.stores, TIERS, node).search()
+        yield CopyFinder(archive.copies, Catalogue(archive.database), reader, archive.stores, TIERS, node)
+
+
+async def searched(archive: Archive, *, most_bytes: int = 1_000_000, node: int = 0) -> list[Searched]:
+    async with finder(archive, most_bytes=most_bytes, node=node) as found:
+        return await found.search()
+
+
+def stored_object(archive: Archive, key: str) -> StoredObject:
+    return StoredObject(archive.root / "data", key)
 
 
 async def forget_everything(archive: Archive) -> None:
@@ -199,3 +215,83 @@ def test_only_keys_of_objects_tell_of_objects() -> None:
         whole.replace("-", "_"),
     ):
         assert told_by(other) is None
+
+
+async def compared(
+    archive: Archive, *, fix: bool = False
+) -> tuple[list[tuple[str, str, bool]], dict[str, str]]:
+    """(kind, last part of the subject, fixed) of all that is found; problems"""
+    told: list[Trouble] = []
+
+    async def say(trouble: Trouble) -> None:
+        told.append(trouble)
+
+    async with finder(archive) as found:
+        comparison = CopyComparison(
+            archive.copies,
+            CopyChecks(archive.database),
+            archive.stores,
+            archive.online,
+            found if fix else None,
+            say,
+        )
+        problems = await comparison.run()
+    return sorted((one.kind.value, one.subject.rpartition("/")[2], one.fixed) for one in told), problems
+
+
+async def test_stores_and_book_that_agree_are_left_alone(archive: Archive) -> None:
+    await archive.store(*UIDS)
+    await archive.moved("", FAR)
+    await archive.moved("online", NEAR)
+    assert await compared(archive, fix=True) == ([], {})
+
+
+async def test_what_only_the_store_or_only_the_book_knows_is_told(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Page by page, with what is missing in the middle and at both ends."""
+    monkeypatch.setattr("pacs_actors.lifecycle.stores.folder.PAGE_KEYS", 2, raising=False)
+    monkeypatch.setattr("pacs_actors.lifecycle.copy_comparing._PAGE", 1)
+    uids = [f"1.2.3.4.{number}" for number in range(1, 8)]
+    await archive.store(*uids)
+    await archive.moved("", NEAR)
+    files = archive.copies_in(NEAR)
+    for lost in (files[0], files[3], files[6]):
+        lost.unlink()
+    await archive.sql("DELETE FROM object_copies WHERE key LIKE '%' || $1", files[4].name)
+    expected = sorted(
+        [("copy_lost", files[at].name, False) for at in (0, 3, 6)] + [("copy_unknown", files[4].name, False)]
+    )
+    assert await compared(archive) == (expected, {})
+    assert await compared(archive) == (expected, {}), "nothing was changed"
+    assert await compared(archive, fix=True) == ([(kind, name, True) for kind, name, _ in expected], {})
+    assert await compared(archive) == ([], {})
+    rows = await archive.sql("SELECT count(*) FROM object_copies WHERE store = $1", NEAR)
+    assert rows == [(4,)]
+
+
+async def test_the_last_copy_that_is_gone_stays_noted(archive: Archive) -> None:
+    await archive.store(*UIDS)
+    await archive.moved("online", NEAR)
+    gone = archive.copies_in(NEAR)[0]
+    gone.unlink()
+    assert await compared(archive, fix=True) == ([("copy_lost", gone.name, False)], {})
+    assert await archive.sql("SELECT count(*) FROM object_copies") == [(3,)]
+
+
+async def test_a_lost_copy_of_a_damaged_object_stays_noted(archive: Archive) -> None:
+    await archive.store(UIDS[0])
+    await archive.moved("", NEAR)
+    archive.copies_in(NEAR)[0].unlink()
+    held = await archive.held(UIDS[0])
+    stored_object(archive, held.key).flip(900)
+    [(kind, _, fixed)], _ = await compared(archive, fix=True)
+    assert (kind, fixed) == ("copy_lost", False)
+
+
+async def test_a_store_that_is_away_has_lost_nothing(archive: Archive) -> None:
+    await archive.store(*UIDS)
+    await archive.moved("", NEAR)
+    (archive.root / NEAR).rename(archive.root / "gone")
+    told, problems = await compared(archive, fix=True)
+    assert told == [] and list(problems) == [NEAR]
