@@ -24,9 +24,9 @@ def register(commands: Commands) -> None:
         description="Hold every object against its row in the index, and every row against its object; also quarantine, deletions, "
         "counts, files that are no objects, and the copies in the stores of the settings against what is noted of them. Works "
         "while the server runs and while it does not. With --fix what is safe to fix is fixed: what is not indexed is indexed, "
-        "what is lost is brought back if the same bytes lie elsewhere, counts are counted anew; nothing is overwritten or dropped. Exit "
-        "code 0: all agrees, or is fixed; 1: something is left; 2: it could not run, or not be finished. Checksums are compared by "
-        "pacs-actors scrub. "
+        "what is lost is brought back if the same bytes lie elsewhere, counts are counted anew; nothing is overwritten or "
+        "dropped. Exit code 0: all agrees, or is fixed; 1: something is left; 2: it could not run, or not be finished. "
+        "Checksums are compared by pacs-actors scrub. "
         "Example: pacs-actors reconcile --data pacs-data --fix",
     )
     parser.add_argument("--fix", action="store_true", help="fix what is safe to fix")
