@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -160,3 +162,30 @@ def test_one_node_falls_and_another_is_cut_off_amid_ingest_and_moves(tmp_path: P
             assert {one.uid: one.data for one in some}.items() <= got.items(), (
                 "any node answers for any object"
             )
+
+
+def test_a_node_that_is_cut_off_and_forgotten_ends_once_it_hears_of_it(tmp_path: Path) -> None:
+    with site(tmp_path) as where:
+        first, second, _ = where.nodes
+        study = study_of(3)
+        assert set(peers.send(second, *study)) == {0}
+        peers.wait_until(lambda: column(first, _LACKING)[0] == 0 and found(first, study) == 3, "copies of it")
+        where.net.cut_off(where.machines[1])
+        peers.wait_until(
+            lambda: [one["alive"] for one in done(first, "GET", "/storage")["nodes"]] == [True, False, True],
+            "it to be taken for dead",
+            within_s=120,
+        )
+        words = [sys.executable, "-m", "supervisors.cli", "nodes", "forget", "1", *first.options[:4]]
+        told = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+        assert told.returncode == 0, told.stderr
+        peers.wait_until(
+            lambda: column(first, "SELECT count(*) FROM instances WHERE slot / 100 <> 1")[0] == 3,
+            "the others to have what it had",
+            within_s=120,
+        )
+        assert second.process is not None and second.process.poll() is None, "it knows nothing of that"
+        where.net.cut_off(where.machines[1], cut=False)
+        assert second.process.wait(120) == 0, "it is ended in peace"
+        assert second.logged("node_forgotten")
+        assert retrieved(first, study) == {one.uid: one.data for one in study}
