@@ -250,7 +250,9 @@ class Deletions:
         async def unit(connection: asyncpg.Connection) -> None:
             async with connection.transaction():
                 await connection.execute(
-                    "DELETE FROM deleted_instances WHERE deletion = $1 AND slot_keeper(slot) = $2", due.id, node
+                    "DELETE FROM deleted_instances WHERE deletion = $1 AND slot_keeper(slot) = $2",
+                    due.id,
+                    node,
                 )
                 left = await connection.fetchval(
                     "UPDATE deletions SET nodes_left = array_remove(nodes_left, $2::smallint), leased_until = '-infinity' "

@@ -184,7 +184,8 @@ def count_statement(asked: StudyFilter) -> tuple[str, list[object]]:
     conditions = Conditions()
     clauses = _clauses(asked, conditions)
     sql = f"""SELECT count(*) FROM (
-        SELECT FROM studies s JOIN patients p ON p.id = s.patient {_where(clauses)} LIMIT {int(asked.counted_up_to) + 1}) matching"""  # noqa: S608 - as above
+        SELECT FROM studies s JOIN patients p ON p.id = s.patient {_where(clauses)}
+        LIMIT {int(asked.counted_up_to) + 1}) matching"""  # noqa: S608 - as above
     return sql, conditions.parameters
 
 
