@@ -76,12 +76,11 @@ def _print(work: Reconciliation, told: _Found) -> None:
             fixed = work.fixed[kind]
             print(f"{kind.value:<20}{found:>12,}{fixed:>12,}{found - fixed:>12,}")
         print()
+    well = "what could be looked at agrees" if told.problems else "all agrees"
     what = f"{work.objects:,} objects" + (
         "" if told.copies is None else f" and {told.copies:,} copies in stores"
     )
-    print(
-        f"Compared {what} with the index: {f'{work.left:,} things are left' if work.left else 'all agrees'}."
-    )
+    print(f"Compared {what} with the index: {f'{work.left:,} things are left' if work.left else well}.")
 
 
 def _print_json(work: Reconciliation, told: _Found) -> None:

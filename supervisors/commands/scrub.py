@@ -108,7 +108,14 @@ class _Report:
         read = f"{self.objects:,} objects, {self.size_bytes / _MB:,.1f} MB"
         if self.copies is not None:
             read += f", and {self.copies.copies:,} copies, {self.copies.size_bytes / _MB:,.1f} MB"
-        what = f"{self.damaged:,} are not good" if self.damaged else "all are good"
+        whole = self.copies is None or not self.copies.problems
+        what = (
+            f"{self.damaged:,} are not good"
+            if self.damaged
+            else "all are good"
+            if whole
+            else "those are good"
+        )
         print(f"Read {read}: {what}.")
 
 
