@@ -46,8 +46,6 @@ def findings(
     outlook: Outlook | None = None,
 ) -> Iterator[Finding]:
     """Every rule that is met. Pure. waiting, outlook: what the database said last; None: nothing yet"""
-    if not node.workers:
-        yield Finding("no_worker", Severity.CRITICAL, "No worker is up.", "Look at the server's log.")
     oldest_s = max((worker.uptime_s for worker in node.workers), default=0.0)
     for worker in node.workers:
         yield from _of_worker(worker, settings, oldest_s)

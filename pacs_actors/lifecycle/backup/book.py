@@ -201,11 +201,15 @@ async def end_if_running(connection: asyncpg.Connection, number: int, outcome: O
         await end(connection, number, outcome)
 
 
-async def restored(connection: asyncpg.Connection, outcome: Outcome) -> None:
-    """This table is a copy that was made in the middle of a backup: of the one with that outcome. What waits does not any more."""
+async def restored(connection: asyncpg.Connection, outcome: Outcome, ended_at: datetime) -> None:
+    """This table is a copy that was made in the middle of a backup: of the one with that outcome, which ended then.
+
+    What waits does not any more.
+    """
     number = await connection.fetchval("SELECT max(id) FROM backups WHERE state = 'running'")
     if number is not None:
         await end(connection, number, outcome)
+        await connection.execute("UPDATE backups SET ended_at = $2 WHERE id = $1", number, ended_at)
     await connection.execute(
         """UPDATE backups SET state = 'failed', ended_at = now(), problem = 'the archive was restored from a backup'
         WHERE state IN ('waiting', 'running')"""

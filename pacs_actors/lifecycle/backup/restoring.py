@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
@@ -268,7 +269,9 @@ class _Restoring:
 
 async def _finish_rows(by: Actor, done: Restored, last: Manifest, connection: asyncpg.Connection) -> None:
     """What was going on when the index was copied is not going on any more; and who restored it is in the audit."""
-    await book.restored(connection, book.outcome_of(last, verified=True))
+    await book.restored(
+        connection, book.outcome_of(last, verified=True), datetime.fromisoformat(last.finished)
+    )
     told = made(events.IMPORTED, by, {"what": "backup", "backup": done.backup, "instances": done.instances})
     await trail.append(connection, told)
 

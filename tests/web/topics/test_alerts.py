@@ -92,10 +92,14 @@ def test_a_database_that_starts_beside_the_workers_is_waited_for() -> None:
     assert raised(source) == {}
 
 
-def test_no_worker_at_all_and_what_the_database_says() -> None:
+def test_workers_that_have_not_said_anything_yet_are_no_trouble() -> None:
+    """Who looks is a worker itself: while it knows of none, it has only just begun."""
     source = FakeStatus()
     source.change(workers=())
-    assert raised(source) == {"no_worker": Severity.CRITICAL}
+    assert raised(source) == {}
+
+
+def test_what_the_database_says_is_told() -> None:
     assert raised(node(), Waiting({}, 0, 3, None)) == {"quarantine": Severity.WARNING}
     assert raised(node(), Waiting({}, 0, 0, NOW - timedelta(days=1))) == {"audit_damaged": Severity.CRITICAL}
     assert raised(node(), Waiting({}, 0, 0, NOW - timedelta(days=31))) == {}

@@ -393,7 +393,6 @@ export const en = {
   },
   storage: storageEn,
   alert: {
-    no_worker: "No worker is up",
     quarantine: "Objects went to quarantine within a day",
     damaged_objects: "Objects are damaged",
     backup: "The last backup failed",

@@ -446,7 +446,6 @@ export const ru: Translation = {
   },
   storage: storageRu,
   alert: {
-    no_worker: "Ни один рабочий процесс не работает",
     quarantine: "За сутки объекты попали в карантин",
     damaged_objects: "Есть повреждённые объекты",
     backup: "Последняя резервная копия не удалась",

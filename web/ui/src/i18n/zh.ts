@@ -367,7 +367,6 @@ export const zh: Translation = {
   },
   storage: storageZh,
   alert: {
-    no_worker: "没有工作进程在运行",
     quarantine: "一天内有对象被隔离",
     damaged_objects: "有对象损坏",
     backup: "上次备份失败",
