@@ -79,7 +79,8 @@ def findings(
 
 def _of_backups(waiting: Waiting, settings: Settings, now: datetime) -> Iterator[Finding]:
     if waiting.backup_problem:
-        yield Finding("backup", Severity.CRITICAL, "The last backup failed.", f"{waiting.backup_problem}.")
+        what = "The last backup failed or is incomplete."
+        yield Finding("backup", Severity.CRITICAL, what, f"{waiting.backup_problem}.")
     backup, last = settings.backup, waiting.backed_up_at
     if backup.to is None or last is None:
         return

@@ -395,7 +395,7 @@ export const en = {
   alert: {
     quarantine: "Objects went to quarantine within a day",
     damaged_objects: "Objects are damaged",
-    backup: "The last backup failed",
+    backup: "The last backup failed or is incomplete",
     backup_late: "There has been no backup for too long",
     audit_damaged: "The audit was changed",
     worker_down: "Worker {{slot}} is not running",

@@ -369,7 +369,7 @@ export const zh: Translation = {
   alert: {
     quarantine: "一天内有对象被隔离",
     damaged_objects: "有对象损坏",
-    backup: "上次备份失败",
+    backup: "上次备份失败或不完整",
     backup_late: "太久没有备份",
     audit_damaged: "审计记录被改动",
     worker_down: "工作进程 {{slot}} 未运行",
