@@ -127,28 +127,6 @@ class Copies:
 
         return await self.database.run(unit)
 
-    async def unknown(self, store: str, keys: Sequence[str]) -> list[str]:
-        """Of keys in a store, those of which no instance knows, nor a deletion that can be undone, and that are not being put or
-        removed.
-        """
-
-        async def unit(connection: asyncpg.Connection) -> list[str]:
-            rows = await connection.fetch(
-                """SELECT k.key FROM unnest($2::text[]) AS k (key)
-                WHERE NOT EXISTS (SELECT FROM copy_removals r WHERE r.store = $1 AND r.key = k.key)
-                    AND NOT EXISTS (SELECT FROM object_copies c
-                        WHERE c.store = $1 AND left(c.key, 32) = left(k.key, 32) AND c.key = k.key AND (
-                        EXISTS (SELECT FROM instances i
-                            WHERE i.sop_instance_uid = c.sop_instance_uid AND i.digest = c.object_digest)
-                        OR EXISTS (SELECT FROM deleted_instances d
-                            WHERE d.sop_instance_uid = c.sop_instance_uid AND d.digest = c.object_digest)))
-                ORDER BY k.key""",
-                store, list(keys),
-            )  # fmt: skip
-            return [row[0] for row in rows]
-
-        return await self.database.run(unit, within_s=_WITHIN_S)
-
     async def offline_studies(self, sop_instance_uids: Sequence[str]) -> list[str]:
         """Studies of which some of these instances are in slow stores only."""
 
@@ -179,13 +157,7 @@ class Copies:
 
         raises: Unavailable if not all of them could be: of an instance that was deleted meanwhile, or removed meanwhile
         """
-        rows = {
-            copy.stored.key: (
-                held.sop_instance_uid, held.digest, store, copy.stored.key, copy.form, copy.syntax,
-                copy.stored.size_bytes, copy.stored.digest,
-            )
-            for held, copy in sorted(copied, key=lambda one: one[0].sop_instance_uid)
-        }  # fmt: skip
+        rows = rows_of(store, copied)
 
         async def unit(connection: asyncpg.Connection) -> int:
             async with connection.transaction():
@@ -198,11 +170,7 @@ class Copies:
                 back = await copy_removals.take_back(connection, store, [row[0] for row in there])
                 await copy_removals.hasten(connection, store, [key for key in rows if key not in back])
                 noted = [row for key, row in rows.items() if key in back]
-                replaced = await connection.fetch(
-                    _REPLACED, [row[0] for row in noted], [row[1] for row in noted], [row[3] for row in noted], store
-                )  # fmt: skip
-                await copy_removals.note(connection, replaced)
-                await connection.executemany(_NOTE, noted)
+                await write_down(connection, store, noted)
                 return len(noted)
 
         if await self.database.run(unit) < len(rows):
@@ -333,20 +301,7 @@ class Copies:
 
         async def unit(connection: asyncpg.Connection) -> list[str]:
             async with connection.transaction():
-                await availability.lock_series(connection, [one.sop_instance_uid for one in held])
-                rows = await connection.fetch(
-                    """UPDATE instances i SET availability = $3 FROM unnest($1::text[], $2::text[]) AS gone (uid, key)
-                    WHERE i.sop_instance_uid = gone.uid AND i.object_key = gone.key AND EXISTS (SELECT FROM object_copies c
-                        WHERE c.sop_instance_uid = i.sop_instance_uid AND c.object_digest = i.digest
-                            AND c.store = ANY ($4::text[]))
-                    RETURNING i.object_key, i.series, i.slot, i.batch, i.sop_instance_uid, i.digest""",
-                    [one.sop_instance_uid for one in held], [one.key for one in held], to, list(stores),
-                )  # fmt: skip
-                await availability.settle(connection, sorted({row[1] for row in rows}))
-                for row in rows:
-                    if node_of(row[2]) != node:
-                        await object_removals.note(connection, row[0], row[4], row[5])
-                return [row[0] for row in rows if node_of(row[2]) == node]
+                return await let_go(connection, held, to, stores, node)
 
         return await self.database.run(unit, within_s=_WITHIN_S)
 
@@ -387,6 +342,49 @@ class Copies:
             await connection.execute(statement, *arguments)
 
         await self.database.run(unit)
+
+
+Row = tuple[str, bytes, str, str, Form, str, int, bytes]
+
+
+def rows_of(store: str, copied: Sequence[tuple[Held, Copy]]) -> dict[str, Row]:
+    """Of the book, by key, in the order in which they are written."""
+    return {
+        copy.stored.key: (
+            held.sop_instance_uid, held.digest, store, copy.stored.key, copy.form, copy.syntax,
+            copy.stored.size_bytes, copy.stored.digest,
+        )
+        for held, copy in sorted(copied, key=lambda one: one[0].sop_instance_uid)
+    }  # fmt: skip
+
+
+async def write_down(connection: asyncpg.Connection, store: str, rows: Sequence[Row]) -> None:
+    """Write copies into the book, and have those removed that they take the place of."""
+    replaced = await connection.fetch(
+        _REPLACED, [row[0] for row in rows], [row[1] for row in rows], [row[3] for row in rows], store
+    )
+    await copy_removals.note(connection, replaced)
+    await connection.executemany(_NOTE, rows)
+
+
+async def let_go(
+    connection: asyncpg.Connection, held: Sequence[Held], to: Availability, stores: Sequence[str], node: int
+) -> list[str]:
+    """As ``Copies.take_offline``, within a transaction."""
+    await availability.lock_series(connection, [one.sop_instance_uid for one in held])
+    rows = await connection.fetch(
+        """UPDATE instances i SET availability = $3 FROM unnest($1::text[], $2::text[]) AS gone (uid, key)
+        WHERE i.sop_instance_uid = gone.uid AND i.object_key = gone.key AND EXISTS (SELECT FROM object_copies c
+            WHERE c.sop_instance_uid = i.sop_instance_uid AND c.object_digest = i.digest
+                AND c.store = ANY ($4::text[]))
+        RETURNING i.object_key, i.series, i.slot, i.batch, i.sop_instance_uid, i.digest""",
+        [one.sop_instance_uid for one in held], [one.key for one in held], to, list(stores),
+    )  # fmt: skip
+    await availability.settle(connection, sorted({row[1] for row in rows}))
+    for row in rows:
+        if node_of(row[2]) != node:
+            await object_removals.note(connection, row[0], row[4], row[5])
+    return [row[0] for row in rows if node_of(row[2]) == node]
 
 
 def _held(row: asyncpg.Record) -> Held:

@@ -11,6 +11,7 @@ from typing import Final
 from pacs_actors.archive.objects.keys import ObjectMissing
 from pacs_actors.archive.objects.local import LocalObjectStore
 from pacs_actors.lifecycle.copies import Copies
+from pacs_actors.lifecycle.copy_adoptions import CopyAdoptions
 from pacs_actors.lifecycle.copy_checks import CopyChecks
 from pacs_actors.lifecycle.copy_finding import CopyFinder, Searched
 from pacs_actors.lifecycle.reconciling import Kind, Trouble
@@ -40,7 +41,7 @@ class CopyComparison:
         say: Callable[[Trouble], Awaitable[None]],
     ) -> None:
         self._copies, self._checks, self._stores, self._online = copies, checks, stores, online
-        self._finder, self._say = finder, say
+        self._adoptions, self._finder, self._say = CopyAdoptions(copies.database), finder, say
         self.copies = 0
 
     async def run(self) -> dict[str, str]:
@@ -64,14 +65,16 @@ class CopyComparison:
         await self._lost(name, store, set(), after, "")
 
     async def _unknown(self, name: str, store: TierStore, keys: Sequence[str]) -> None:
-        unknown = await self._copies.unknown(name, keys)
+        unknown = await self._adoptions.unknown(name, keys)
         for at in range(0, len(unknown), _CHUNK):
             chunk, why, left = unknown[at : at + _CHUNK], dict[str, str](), set(unknown)
             if self._finder is not None:
                 result = Searched(name)
                 await self._finder.take_in(result, store, chunk)
-                why, left = result.unusable, set(await self._copies.unknown(name, chunk))
+                why, left = result.unusable, set(await self._adoptions.unknown(name, chunk))
             for key in chunk:
+                if key in left and await self._is_gone(store, key):
+                    continue  # removed since it was listed
                 detail = why.get(key, "the index does not know it")
                 await self._say(Trouble(Kind.COPY_UNKNOWN, f"{name} {key}", detail, fixed=key not in left))
 
@@ -84,7 +87,7 @@ class CopyComparison:
             after = rows[-1][0]
 
     async def _is_gone(self, store: TierStore, key: str) -> bool:
-        """It may have come since its page was listed."""
+        """It may have come or gone since its page was listed."""
         try:
             await store.size(key)
         except CopyMissing:

@@ -17,17 +17,18 @@ from msgspec import Struct
 from pacs_actors.archive.catalogue import Catalogue
 from pacs_actors.archive.objects.keys import SLOTS_OF_A_NODE, Names
 from pacs_actors.lifecycle.copies import Availability, Copies, Copy, Held
+from pacs_actors.lifecycle.copy_adoptions import CopyAdoptions
 from pacs_actors.lifecycle.copy_reading import CopyReader, FoundCopy, with_key
 from pacs_actors.lifecycle.policies import Tier
 from pacs_actors.lifecycle.stores.copy_keys import told_by
 from pacs_actors.lifecycle.stores.errors import CopyMissing, StoreError
 from pacs_actors.lifecycle.stores.interface import TierStore
-from pacs_actors.operations import logs
-from protocols.errors import CannotUnderstand, Unavailable
+from protocols.errors import CannotUnderstand
 
 _AT_ONCE: Final = 4
 _CHUNK: Final = 64
 _MOST_UNUSABLE: Final = 1000
+_FOLDER_OBJECTS: Final = 4096
 _FREE_SLOT: Final = SLOTS_OF_A_NODE - 1
 """Of a node: no worker has it. Keys of what was never online here lie in it."""
 
@@ -62,7 +63,9 @@ class CopyFinder:
         self._copies, self._catalogue, self._reader = copies, catalogue, reader
         self._stores, self._tiers, self._node = stores, tiers, node
         self._slot = SLOTS_OF_A_NODE * node + _FREE_SLOT
+        self._adoptions = CopyAdoptions(copies.database)
         self._names = Names()
+        self._batch, self._room = 0, 0
 
     async def search(self, tell: Callable[[int], None] = lambda copies: None) -> list[Searched]:
         """Look through every store.
@@ -77,7 +80,7 @@ class CopyFinder:
             try:
                 async for page in store.keys():
                     keys = [key for key in page if told_by(key) is not None]
-                    unknown = await self._copies.unknown(name, keys)
+                    unknown = await self._adoptions.unknown(name, keys)
                     for at in range(0, len(unknown), _CHUNK):
                         await self.take_in(result, store, unknown[at : at + _CHUNK])
                         tell(sum(one.copies for one in results))
@@ -89,9 +92,9 @@ class CopyFinder:
         """Read copies that the index does not know, and let it know them. raises: as ``search``; StoreError"""
         found = await self._read(result, store, keys)
         now = time.time_ns()
+        folder = f"{self._slot}/{await self._room_for(len(found)):08x}"
         entries = [
-            with_key(one.entry, f"{self._slot}/{0:08x}/{self._names.next(uid)}.dcm", now)
-            for uid, one in found.items()
+            with_key(one.entry, f"{folder}/{self._names.next(uid)}.dcm", now) for uid, one in found.items()
         ]
         await self._catalogue.index_batch(entries)
         held = {one.sop_instance_uid: one for one in await self._copies.of_instances(list(found))}
@@ -104,29 +107,19 @@ class CopyFinder:
                 self._cannot_use(result, one.stored.key, "the index has another object of this instance")
                 continue
             noted.append((instance, Copy(one.form, one.syntax, one.stored)))
-        await self._note(result, store.name, noted)
+        state: Availability = "NEARLINE" if self._is_quick(store.name) else "OFFLINE"
+        copies, instances = await self._adoptions.adopt(store.name, noted, state, self._slot)
+        result.copies, result.instances = result.copies + copies, result.instances + instances
         for study in sorted({one.entry.scanned.study_instance_uid for one in found.values()}):
             await self._copies.complete(study, store.name)
             await self._copies.settle_study(study, [name for name in self._tiers if self._is_quick(name)])
 
-    async def _note(self, result: Searched, store: str, noted: Sequence[tuple[Held, Copy]]) -> None:
-        for held, copy in noted:
-            await self._copies.removals.announce(store, copy.stored.key, held.sop_instance_uid, held.digest)
-        try:
-            await self._copies.add(store, noted)
-        except StoreError:
-            raise
-        except (
-            Unavailable
-        ) as why:  # removed meanwhile by a server that runs: another search finds what is left
-            logs.warning("copies_not_noted", store=store, why=str(why))
-            return
-        result.copies += len(noted)
-        away = [held for held, _ in noted if held.online and held.key.startswith(f"{self._slot}/")]
-        if away:
-            state: Availability = "NEARLINE" if self._is_quick(store) else "OFFLINE"
-            await self._copies.take_offline(away, state, [store], self._node)
-            result.instances += len(away)
+    async def _room_for(self, objects: int) -> int:
+        """A batch folder for so many keys: whoever reads the index goes from folder to folder, and takes one whole."""
+        if objects > self._room:
+            self._batch, self._room = await self._adoptions.free_batch(self._slot), _FOLDER_OBJECTS
+        self._room -= objects
+        return self._batch
 
     async def _read(self, result: Searched, store: TierStore, keys: Sequence[str]) -> dict[str, FoundCopy]:
         """By SOP Instance UID."""

@@ -15,6 +15,7 @@ from pacs_actors.archive.objects.interface import ObjectFile
 from pacs_actors.archive.transcoder import Transcoder
 from pacs_actors.lifecycle.carrier import Carrier
 from pacs_actors.lifecycle.copies import Form
+from pacs_actors.lifecycle.copy_adoptions import CopyAdoptions
 from pacs_actors.lifecycle.copy_checks import CopyChecks
 from pacs_actors.lifecycle.copy_comparing import CopyComparison
 from pacs_actors.lifecycle.copy_finding import CopyFinder, Searched
@@ -134,6 +135,70 @@ async def test_every_form_is_told_from_the_copy_itself(archive: Archive, form: F
         assert await archive.sql("SELECT key, form, stored_digest FROM object_copies ORDER BY key") == noted
         again = await archive.held(UIDS[0])
         assert await archive.online.verify(await carrier.bring_in(again))
+
+
+class Killed(BaseException):
+    pass
+
+
+async def test_a_search_killed_at_any_step_loses_nothing_and_the_next_one_ends_it(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await archive.store(*UIDS)
+    await archive.moved("online", NEAR)
+    await archive.mover.remove_forgotten()
+    copies, run = archive.copies_in(NEAR), archive.database.run
+    finished = False
+    for steps in range(1, 100):
+        await forget_everything(archive)
+        left = steps
+
+        async def run_some(*arguments: Any, **named: Any) -> Any:
+            nonlocal left
+            done = await run(*arguments, **named)
+            left -= 1
+            if not left:
+                raise Killed
+            return done
+
+        async with finder(archive) as found:
+            with monkeypatch.context() as patched:
+                patched.setattr(archive.database, "run", run_some)
+                try:
+                    await found.search()
+                    finished = True
+                except Killed:
+                    pass
+        await archive.sql("UPDATE copy_removals SET since = now() - interval '1 second'")
+        await archive.mover.remove_forgotten()
+        assert archive.copies_in(NEAR) == copies, f"after {steps} steps"
+        await searched(archive)
+        rows = await archive.sql("SELECT availability, count(*) FROM instances GROUP BY 1")
+        assert rows == [("NEARLINE", 3)], f"after {steps} steps"
+        if finished:
+            break
+    assert finished and steps > 5
+
+
+async def test_keys_of_what_is_only_in_stores_are_spread_over_batch_folders(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pacs_actors.lifecycle.copy_finding._CHUNK", 1)
+    monkeypatch.setattr("pacs_actors.lifecycle.copy_finding._FOLDER_OBJECTS", 2)
+    uids = [f"1.2.3.4.{number}" for number in range(1, 6)]
+    await archive.store(*uids)
+    await archive.moved("online", NEAR)
+    await forget_everything(archive)
+    (archive.root / NEAR).rename(archive.root / "all")
+    (archive.root / NEAR).mkdir()
+    for copy in sorted(path for path in (archive.root / "all").rglob("*.dcm")):
+        there = archive.root / NEAR / copy.relative_to(archive.root / "all")
+        there.parent.mkdir(parents=True, exist_ok=True)
+        copy.rename(there)
+        if len(archive.copies_in(NEAR)) in (3, 5):
+            await searched(archive)
+    rows = await archive.sql("SELECT batch, count(*) FROM instances WHERE slot = 99 GROUP BY 1 ORDER BY 1")
+    assert rows == [(0, 2), (1, 1), (2, 2)]
 
 
 async def test_what_is_not_what_its_key_says_is_told_and_left_alone(archive: Archive) -> None:
@@ -295,3 +360,20 @@ async def test_a_store_that_is_away_has_lost_nothing(archive: Archive) -> None:
     (archive.root / NEAR).rename(archive.root / "gone")
     told, problems = await compared(archive, fix=True)
     assert told == [] and list(problems) == [NEAR]
+
+
+async def test_a_copy_that_is_removed_while_it_is_compared_is_not_told(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await archive.store(*UIDS)
+    await archive.moved("", NEAR)
+    gone = archive.copies_in(NEAR)[1]
+    unknown = CopyAdoptions.unknown
+
+    async def removed_first(self: CopyAdoptions, store: str, keys: list[str]) -> list[str]:
+        await archive.sql("DELETE FROM object_copies WHERE key LIKE '%' || $1", gone.name)
+        gone.unlink(missing_ok=True)
+        return await unknown(self, store, keys)
+
+    monkeypatch.setattr(CopyAdoptions, "unknown", removed_first)
+    assert await compared(archive) == ([], {})
