@@ -7,6 +7,8 @@ copy after the other, at the rate of the settings.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 import trio
@@ -14,10 +16,10 @@ import trio
 from config.integrity import IntegritySettings
 from pacs_actors.lifecycle.carrier import Carrier
 from pacs_actors.lifecycle.copies import Copies
-from pacs_actors.lifecycle.copy_checks import FOUND_BY, CopyChecks, Due
+from pacs_actors.lifecycle.copy_checks import FOUND_BY, LEASE_S, CopyChecks, Due
 from pacs_actors.lifecycle.integrity_book import IntegrityBook
 from pacs_actors.lifecycle.integrity_reading import Condition
-from pacs_actors.lifecycle.stores.errors import CopyMissing, StoreError
+from pacs_actors.lifecycle.stores.errors import CopyMissing, StoreError, StoreUnavailable
 from pacs_actors.lifecycle.stores.interface import TierStore
 from pacs_actors.mail import Ready
 from pacs_actors.operations import logs
@@ -29,21 +31,33 @@ _DAY_S: Final = 86_400.0
 _MB: Final = 1_000_000
 CORRUPT: Final = "its checksum is another one"
 LOST: Final = "it is not there"
+UNREADABLE: Final = "its store does not give it"
+_CONDITIONS: Final = {CORRUPT: Condition.CORRUPT, LOST: Condition.LOST, UNREADABLE: Condition.UNREADABLE}
 
 
 async def what_is_wrong(store: TierStore, due: Due) -> str:
-    """CORRUPT or LOST, or nothing: it is what was put there. raises: StoreUnavailable, StoreDenied"""
+    """CORRUPT, LOST or UNREADABLE, or nothing: it is what was put there.
+
+    raises: StoreUnavailable if nothing can be known now, as the store is away; StoreDenied
+    """
+    # What a second look finds whole is whole: a network damages bytes, too.
+    return await _look(store, due) and await _look(store, due)
+
+
+async def _look(store: TierStore, due: Due) -> str:
     try:
-        # What a second look finds whole is whole: a network damages bytes, too.
-        well = await store.verify(due.stored) or await store.verify(due.stored)
+        try:
+            return "" if await store.verify(due.stored) else CORRUPT
+        except StoreUnavailable:
+            await store.size(due.stored.key)
+            return UNREADABLE  # the store is there: it is this one that a disk does not give
     except CopyMissing:
         return LOST
-    return "" if well else CORRUPT
 
 
 def condition_of(wrong: str) -> str:
     """As the conditions of objects."""
-    return Condition.LOST.value if wrong == LOST else Condition.CORRUPT.value
+    return _CONDITIONS[wrong].value
 
 
 class CopyScrubber:
@@ -93,21 +107,42 @@ class CopyScrubber:
         due = await self._checks.due(name, days * _DAY_S, _AT_ONCE)
         well: list[Due] = []
         not_well: list[Due] = []
+        failure: PacsError | None = None
         try:
-            for one in due:
-                began = trio.current_time()
-                wrong = await what_is_wrong(self._carrier.stores[name], one)
-                (not_well if wrong else well).append(one)
-                if wrong:
-                    await self._take_care(name, one, wrong)
-                rate = self.settings.copies_rate_mb_s * _MB
-                await trio.sleep_until(began + one.stored.size_bytes / rate)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._keep_turn, name, nursery.cancel_scope)
+                try:
+                    await self._read(name, due, well, not_well)
+                except (Unavailable, StoreError) as why:
+                    failure = why
+                nursery.cancel_scope.cancel()
         finally:
             self.looked_at += len(well) + len(not_well)
             with trio.CancelScope(shield=True), trio.move_on_after(10):
                 await self._checks.checked(name, well=well, not_well=not_well)
+        if failure is not None:
+            raise failure
         await self._checks.settle()
         return len(due) == _AT_ONCE
+
+    async def _keep_turn(self, name: str, reading: trio.CancelScope) -> None:
+        """Large copies take longer than a lease. What another worker has taken over meanwhile is not read twice."""
+        while True:
+            await trio.sleep(LEASE_S / 3)
+            with suppress(Unavailable):
+                if not await self._checks.take(name, self._lease):
+                    reading.cancel()
+
+    async def _read(self, name: str, due: Sequence[Due], well: list[Due], not_well: list[Due]) -> None:
+        """At the rate of the settings. raises: Unavailable, StoreDenied"""
+        for one in due:
+            began = trio.current_time()
+            wrong = await what_is_wrong(self._carrier.stores[name], one)
+            (not_well if wrong else well).append(one)
+            if wrong:
+                await self._take_care(name, one, wrong)
+            rate = self.settings.copies_rate_mb_s * _MB
+            await trio.sleep_until(began + one.stored.size_bytes / rate)
 
     async def _take_care(self, name: str, due: Due, wrong: str) -> None:
         """Of a copy that is not good: it is told, and another takes its place if the instance has one that is."""
@@ -121,8 +156,14 @@ class CopyScrubber:
             return  # removed, or replaced, since it was listed
         subject = f"{name} {due.stored.key}"
         await self._book.found(condition_of(wrong), subject, wrong, FOUND_BY, due.sop_instance_uid)
+        if wrong == UNREADABLE:
+            return  # what can be saved of it stays
         form = found[0].copies[name].form
-        if await self._carrier.is_good(found[0], name):
+        try:
+            if await self._carrier.is_good(found[0], name):
+                return
+        except OSError as why:  # whether the object here is good is not known now: the copy stays
+            logs.warning("copy_not_replaced", store=name, uid=due.sop_instance_uid, why=str(why))
             return
         left = await self._copies.of_instances([due.sop_instance_uid])
         if not left or name in left[0].copies:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -13,6 +15,8 @@ from config.integrity import IntegritySettings
 from pacs_actors.lifecycle.copy_checks import CopyChecks
 from pacs_actors.lifecycle.copy_scrubber import CopyScrubber
 from pacs_actors.lifecycle.integrity_book import IntegrityBook
+from pacs_actors.lifecycle.stores.errors import StoreUnavailable
+from pacs_actors.lifecycle.stores.interface import StoredCopy
 from tests.pacs_actors.lifecycle.moving import FAR, NEAR, Archive, damage, open_archive
 
 UIDS = ("1.2.3.4.1", "1.2.3.4.2", "1.2.3.4.3")
@@ -133,6 +137,76 @@ async def test_a_damaged_copy_keeps_no_other_from_its_turn(
     for _ in range(3):
         assert await one.round(NEAR)
     assert (one.looked_at, one.found) == (3, 2)
+
+
+async def test_a_copy_that_its_disk_does_not_give_is_told_and_keeps_no_other_from_its_turn(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await archive.moved("", NEAR)
+    bad = archive.copies_in(NEAR)[0]
+    store = archive.stores[NEAR]
+    verify = store.verify
+
+    async def verified(copy: StoredCopy) -> bool:
+        if copy.key.endswith(bad.name):
+            raise StoreUnavailable(NEAR, "Input/output error")
+        return bool(await verify(copy))
+
+    monkeypatch.setattr(store, "verify", verified)
+    await are_due(archive)
+    one = scrubber(archive)
+    await one.round(NEAR)
+    assert (one.looked_at, one.found) == (3, 1)
+    assert [found[0::3] for found in await findings(archive)] == [("unreadable", "")]
+    assert bad.exists()
+    assert await archive.sql("SELECT count(*) FROM object_copies") == [(3,)]
+    monkeypatch.undo()
+    await are_due(archive)
+    await one.round(NEAR)
+    assert [found[0::3] for found in await findings(archive)] == [("unreadable", "healed")]
+
+
+async def test_a_copy_stays_while_nobody_can_tell_whether_the_object_is_good(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await archive.moved("", NEAR)
+    damage(archive.copies_in(NEAR)[0])
+
+    async def verified(_: str) -> bool:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(archive.online, "verify", verified)
+    await are_due(archive)
+    one = scrubber(archive)
+    await one.round(NEAR)
+    assert (one.looked_at, one.found) == (3, 1)
+    assert [found[0::3] for found in await findings(archive)] == [("corrupt", "")]
+    assert len(archive.copies_in(NEAR)) == 3
+
+
+async def test_its_turn_lasts_as_long_as_it_reads(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pacs_actors.lifecycle.copy_scrubber.LEASE_S", 0.3)
+    monkeypatch.setattr("pacs_actors.lifecycle.copy_scrubber.trio.sleep_until", wait_for_ever)
+    await archive.moved("", NEAR)
+    await are_due(archive)
+    one = scrubber(archive)
+    until = "SELECT leased_until FROM copy_checks"
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(one.round, NEAR)
+            while not (first := await archive.sql(until)):
+                await trio.sleep(0.01)
+            while await archive.sql(until) == first:
+                await trio.sleep(0.01)
+            await archive.sql(
+                "UPDATE copy_checks SET lease = 'another', leased_until = now() + interval '400 s'"
+            )
+            # The round ends by itself: another worker has its turn.
+    assert one.looked_at == 1
+
+
+async def wait_for_ever(_: float) -> None:
+    await trio.sleep_forever()
 
 
 async def test_a_finding_of_what_was_deleted_since_is_settled(archive: Archive) -> None:
