@@ -16,6 +16,7 @@ import math
 import re
 from collections.abc import Sequence
 from functools import partial
+from secrets import randbelow
 from typing import Final
 
 import asyncpg
@@ -36,6 +37,7 @@ _AGAIN_S: Final = 0.2
 _SILENT_S: Final = 5.0
 _MOST_ASKED: Final = 10_000
 _MOST_ANSWERS: Final = 16
+_FIRST_NUMBERS: Final = 10**17
 _THERE: Final = re.compile(r"\+(\d{1,2})", re.ASCII)
 _QUESTION: Final = re.compile(r"\?(\d{1,2})\.\d{1,2}\.\d{1,18}", re.ASCII)
 _ANSWER: Final = re.compile(r"!(\d{1,2})\.(\d{1,2})\.(\d{1,18})\.(\d{1,2})", re.ASCII)
@@ -76,6 +78,8 @@ class IndexMessenger:
         self.silent: set[int] = set()
         self.asked = 0
         self._listening = False
+        # What is on its way to a process that died must not be taken for an answer to its successor.
+        self._number = randbelow(_FIRST_NUMBERS)
         self._next: _Round | None = None
         self._rounds: dict[int, _Round] = {}
         self._wanted = trio.Event()
@@ -123,20 +127,19 @@ class IndexMessenger:
 
     # -- what we say ------------------------------------------------------------------------------------------------------------
     async def _send(self) -> None:
-        number = 0
         while True:
             await self._wanted.wait()
             self._wanted = trio.Event()
             asking, self._next = self._next, None
             if asking is None:
                 continue
-            number += 1
+            self._number += 1
             self.asked += 1
-            self._rounds[number] = asking
+            self._rounds[self._number] = asking
             while len(self._rounds) > _MOST_ASKED:
                 del self._rounds[next(iter(self._rounds))]
             try:
-                await self._say(f"?{self.node}.{self.worker}.{number}")
+                await self._say(f"?{self.node}.{self.worker}.{self._number}")
             except Unavailable:  # whoever asks will hear the same of the database
                 asking.done.set()
 

@@ -45,6 +45,8 @@ async def nodes(dsn: str, database: Database, count: int) -> AsyncIterator[list[
                 while (asked := one.messenger.ask()) is None or len(asked.of) < count - 1:
                     await trio.sleep(0.005)
                 await one.messenger.answered(asked)  # nothing is on its way any more
+                while one.messenger.silent:  # on a busy machine
+                    await trio.sleep(0.005)
         yield made
         nursery.cancel_scope.cancel()
 
@@ -78,6 +80,23 @@ async def test_a_query_waits_for_what_another_node_has_answered_and_not_for_what
             with trio.fail_after(30):
                 await found.wait()
         assert not asker.messenger.silent
+
+
+async def test_an_answer_to_a_process_that_had_our_number_before_us_is_none_to_us(
+    dsn: str, database: Database
+) -> None:
+    async with nodes(dsn, database, 2) as (asker, busy):
+        busy.page.count_answered()
+        asked = asker.messenger.ask()
+        assert asked is not None
+        with trio.fail_after(30):
+            await busy.progress.hurry.wait()
+        for number in range(1000):
+            asker.messenger.hear(f"!0.0.{number}.1")
+        assert not asked.done.is_set()
+        busy.page.count_indexed(1)
+        with trio.fail_after(30):
+            await asked.done.wait()
 
 
 async def test_queries_that_come_together_ask_together(dsn: str, database: Database) -> None:
