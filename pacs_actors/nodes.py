@@ -166,6 +166,11 @@ async def _have_again(connection: asyncpg.Connection, node: int) -> None:
         first, last,
     )  # fmt: skip
     await availability.settle(connection, series)
+    if series:
+        # They are in folders that backups made meanwhile take to be done with: the next one must not build on those.
+        await connection.execute(
+            "UPDATE object_changes_floor SET xid = (pg_current_xact_id()::text::bigint + 1)::text::xid8"
+        )
     await connection.execute(
         "UPDATE integrity_findings SET settled_at = now(), settled = 'gone' WHERE settled_at IS NULL AND node = $1 AND indexed",
         node,

@@ -69,7 +69,10 @@ async def begin(connection: asyncpg.Connection, node: int, by: Actor) -> int:
         if own["forgotten_at"] is None:
             told: Details = {"what": "node_forgotten", "node": node, "successor": successor}
             await trail.append(connection, made(events.STORAGE_ASKED, by, told))
-        return successor
+    # A batch of its indexer that was under way, and not refused, is in the index before anybody looks what there is of the node.
+    async with connection.transaction():
+        await connection.execute("LOCK TABLE ingest_mark IN SHARE MODE")
+    return successor
 
 
 async def _hand_over(connection: asyncpg.Connection, node: int, successor: int) -> None:

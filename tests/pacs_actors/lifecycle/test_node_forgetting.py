@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import asyncpg
 import pytest
+import trio
 
 from pacs_actors.archive import object_removals
 from pacs_actors.archive.catalogue import Catalogue
@@ -14,6 +16,7 @@ from pacs_actors.archive.deleting import Target
 from pacs_actors.archive.deletions import Deletions
 from pacs_actors.archive.scope import EVERYTHING
 from pacs_actors.lifecycle import node_forgetting
+from pacs_actors.lifecycle.backup import changes
 from pacs_actors.lifecycle.moves import ONLINE, REHOMING
 from pacs_actors.lifecycle.node_forgetting import CannotForget
 from pacs_actors.nodes import Nodes, NumberForgotten, adopt
@@ -137,6 +140,39 @@ async def test_a_node_that_comes_back_after_it_was_forgotten_indexes_nothing(arc
             await nodes.claim(GONE, folder)
 
 
+async def test_what_its_indexer_had_under_way_when_it_was_forgotten_is_not_overlooked(
+    archive: Archive,
+) -> None:
+    late = (await archive.held(UIDS[2])).key
+    await archive.sql(
+        "UPDATE instances SET slot = 0, object_key = replace(object_key, '700/', '0/') WHERE sop_instance_uid = $1", UIDS[2]
+    )  # fmt: skip
+    begun = trio.Event()
+    token = trio.lowlevel.current_trio_token()
+
+    async def index(connection: asyncpg.Connection) -> None:
+        """As long as somebody waits for us, or until they have looked at the others without that."""
+        async with connection.transaction():
+            await connection.execute(
+                "UPDATE instances SET slot = 700, object_key = $2 WHERE sop_instance_uid = $1", UIDS[2], late
+            )
+            await connection.execute("INSERT INTO ingest_mark (slot, batch) VALUES (700, 9)")
+            token.run_sync_soon(begun.set)
+            async with asyncio.timeout(30):
+                while not await connection.fetchval(
+                    """SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'ingest_mark'::regclass AND NOT granted)
+                    OR NOT EXISTS (SELECT FROM instances WHERE sop_instance_uid <> $1 AND availability = 'ONLINE')""",
+                    UIDS[2],
+                ):
+                    await asyncio.sleep(0.01)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(archive.database.run, index)
+        await begun.wait()
+        assert await forget(archive) == (2, [UIDS[2]])
+    assert await states(archive) == ["NEARLINE", "OFFLINE", "UNAVAILABLE"]
+
+
 async def test_a_folder_that_is_whole_after_all_is_adopted_with_what_it_has(archive: Archive) -> None:
     await forget(archive)
     assert await archive.database.run(lambda connection: adopt(connection, GONE, "bb")) is None
@@ -145,6 +181,20 @@ async def test_a_folder_that_is_whole_after_all_is_adopted_with_what_it_has(arch
     assert await archive.sql("SELECT forgotten_at, successor FROM archive_nodes WHERE node = 7") == [
         (None, None)
     ]
+
+
+async def test_no_backup_builds_on_one_that_was_made_without_what_an_adopted_folder_has(
+    archive: Archive,
+) -> None:
+    await forget(archive)
+    backed_up = await archive.database.run(changes.before)
+    assert backed_up.changes_from >= backed_up.floor
+    await archive.database.run(lambda connection: adopt(connection, GONE, "bb"))
+    then = await archive.database.run(changes.before)
+    assert backed_up.changes_from < then.floor <= then.changes_from
+    await archive.database.run(lambda connection: adopt(connection, GONE, "bb"))
+    again = await archive.database.run(changes.before)
+    assert again.floor == then.floor, "nothing more has come back"
 
 
 async def test_its_part_of_deletions_is_done_by_another_node(archive: Archive) -> None:
