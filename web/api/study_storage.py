@@ -102,11 +102,12 @@ class _Desk:
     async def of_study(self, request: Request) -> Answer:
         study = await self._seen(request)
         desk = self._desk
+        # Before where it is: a recall that ends in between is under way and the study here, never done and the study away.
+        moves = await desk.moves.listed(STATES, before=None, most=20, study=study)
         facts = await desk.policies.facts(study)
         if facts is None:
             raise NotFound
         holds = [hold for hold in await desk.policies.holds(study) if hold.lifted_at is None]
-        moves = await desk.moves.listed(STATES, before=None, most=20, study=study)
         if (
             request.who.via is Via.SHARE
         ):  # how far a recall is; who runs the archive, and why they keep what, is not theirs
