@@ -19,20 +19,22 @@ _FOLDERS: Final = ("instances", "deleted_instances")
 
 
 def places(slots: Sequence[int], node: int) -> dict[int, int]:
-    """Slot -> slot of the node, for each of other nodes; the highest numbers, which workers have last.
+    """Slot -> slot of the node, for each of other nodes; the highest numbers, which workers have last. Keys that stand for no
+    object stay among their like, in the slot that no worker has.
 
     raises: ConfigError if the node has not as many
     """
     own = {slot for slot in slots if node_of(slot) == node}
     others = sorted(set(slots) - own)
-    first = node * SLOTS_OF_A_NODE
-    free = [slot for slot in reversed(range(first, first + SLOTS_OF_A_NODE)) if slot not in own]
-    if len(others) > len(free):
+    first, bare = node * SLOTS_OF_A_NODE, (node + 1) * SLOTS_OF_A_NODE - 1
+    free = [slot for slot in reversed(range(first, bare)) if slot not in own]
+    workers = [slot for slot in others if _is_workers(slot)]
+    if len(workers) > len(free):
         raise ConfigError(
-            f"an archive of more than {SLOTS_OF_A_NODE} workers cannot be restored to one node: restore its database as it "
+            f"an archive of more than {SLOTS_OF_A_NODE - 1} workers cannot be restored to one node: restore its database as it "
             f"was, and serve it with the store that gets every object"
         )
-    return dict(zip(others, free, strict=False))
+    return dict.fromkeys(others, bare) | dict(zip(workers, free, strict=False))
 
 
 def moved(key: str, slots: Mapping[int, int]) -> str:
@@ -42,7 +44,16 @@ def moved(key: str, slots: Mapping[int, int]) -> str:
 
 
 async def all_slots(connection: asyncpg.Connection) -> list[int]:
-    return [row[0] for row in await connection.fetch("SELECT slot FROM ingest_mark ORDER BY slot")]
+    """Those that have a mark, and those that anything has a key in: from slot to slot, not from row to row."""
+    found = {row[0] for row in await connection.fetch("SELECT slot FROM ingest_mark")}
+    for table in _FOLDERS:
+        rows = await connection.fetch(
+            f"""WITH RECURSIVE s (slot) AS (SELECT min(slot) FROM {table}
+                UNION ALL SELECT (SELECT min(t.slot) FROM {table} t WHERE t.slot > s.slot) FROM s WHERE s.slot IS NOT NULL)
+            SELECT slot FROM s WHERE slot IS NOT NULL"""  # noqa: S608 - our words
+        )
+        found |= {row[0] for row in rows}
+    return sorted(found)
 
 
 async def give_up(connection: asyncpg.Connection, keys: Sequence[str]) -> None:
@@ -68,7 +79,13 @@ async def give_up(connection: asyncpg.Connection, keys: Sequence[str]) -> None:
 
 
 async def carry_over(connection: asyncpg.Connection, node: int, slots: Mapping[int, int]) -> None:
-    """Give what other nodes had to the one that is left, with their part of what is open."""
+    """Give what other nodes had to the one that is left, with their part of what is open, however long that takes."""
+    async with connection.transaction():
+        await connection.execute("SET LOCAL statement_timeout TO 0")  # a statement is for all there is
+        await _carry_over(connection, node, slots)
+
+
+async def _carry_over(connection: asyncpg.Connection, node: int, slots: Mapping[int, int]) -> None:
     before, after = list(slots), list(slots.values())
     for table in _FOLDERS:
         await connection.execute(
@@ -76,6 +93,10 @@ async def carry_over(connection: asyncpg.Connection, node: int, slots: Mapping[i
             "FROM unnest($1::integer[], $2::integer[]) AS m (before, after) WHERE t.slot = m.before",
             before, after,
         )  # fmt: skip
+    await connection.execute(
+        "DELETE FROM ingest_mark WHERE slot = ANY ($1::integer[])",
+        [slot for slot in before if not _is_workers(slot)],
+    )
     await connection.execute(
         "UPDATE ingest_mark t SET slot = m.after FROM unnest($1::integer[], $2::integer[]) AS m (before, after) "
         "WHERE t.slot = m.before",
@@ -93,3 +114,7 @@ async def carry_over(connection: asyncpg.Connection, node: int, slots: Mapping[i
         "UPDATE deletions SET nodes_left = ARRAY[$1::smallint] WHERE nodes_left <> '{}'", node
     )
     await connection.execute("DELETE FROM archive_nodes WHERE node <> $1", node)
+
+
+def _is_workers(slot: int) -> bool:
+    return (slot + 1) % SLOTS_OF_A_NODE != 0
