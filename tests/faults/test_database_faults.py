@@ -101,8 +101,9 @@ def memory_bytes(rig: Rig) -> int:
     return grown
 
 
-def wait_all_indexed(rig: Rig) -> None:
-    wait_until(lambda: rig.status()["workers"][0]["backlog"] == 0, 30, "the backlog is indexed")
+def wait_indexed(rig: Rig) -> None:
+    """As far as it can be while more comes all the time."""
+    wait_until(lambda: rig.status()["workers"][0]["backlog"] <= BACKLOG // 3, 30, "the backlog is indexed")
 
 
 def test_images_are_accepted_while_postgresql_is_away_and_found_when_it_is_back(
@@ -152,7 +153,7 @@ def test_frozen_postgresql_lets_images_in_up_to_the_backlog_and_is_caught_up_wit
 ) -> None:
     with Load(rig, ledger, pixel_bytes=(PIXEL_BYTES,)) as load:
         load.wait_acknowledged(20)
-        wait_all_indexed(rig)
+        wait_indexed(rig)
         before = len(ledger.acknowledged)
         postgres.freeze(True)
         try:

@@ -188,7 +188,7 @@ def test_a_restore_drill(site: Site, tmp_path: Path) -> None:
             f"SELECT kind, state, verified FROM backups WHERE place = '{site.backups}' ORDER BY id"
         )
         assert states == ["full|done|t", "incremental|done|t"]
-        ended = new.sql(f"SELECT max(ended_at) = '{made['finished']}' FROM backups")
+        ended = new.sql(f"SELECT ended_at = '{made['finished']}' FROM backups WHERE name = '{made['id']}'")
         assert ended == ["t"], "a backup ended when it was made, not when it was restored"
         refused = command("create", "--data", new.data, "--to", site.backups, "--incremental", code=1)
         assert "--full" in refused["error"]["text"], "what is restored is another archive from then on"

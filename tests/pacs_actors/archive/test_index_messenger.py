@@ -10,6 +10,7 @@ import trio
 import trio.testing
 
 from config.settings import DatabaseSettings
+from pacs_actors.archive import index_messenger
 from pacs_actors.archive.index_messenger import IndexMessenger
 from pacs_actors.archive.progress import IndexProgress, wait_until_indexed
 from pacs_actors.database import Database
@@ -17,6 +18,7 @@ from pacs_actors.node_page import NodePage
 from pacs_actors.nodes import Nodes
 
 SETTINGS = DatabaseSettings(connections=2)
+ASKED_FOR_S = index_messenger.ANSWER_WITHIN_S
 
 
 class Node:
@@ -47,7 +49,9 @@ async def nodes(dsn: str, database: Database, count: int) -> AsyncIterator[list[
                 await one.messenger.answered(asked)  # nothing is on its way any more
                 while one.messenger.silent:  # on a busy machine
                     await trio.sleep(0.005)
-        yield made
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(index_messenger, "ANSWER_WITHIN_S", 30.0)  # a busy machine may answer late
+            yield made
         nursery.cancel_scope.cancel()
 
 
@@ -109,9 +113,10 @@ async def test_queries_that_come_together_ask_together(dsn: str, database: Datab
 
 
 async def test_a_node_that_does_not_answer_is_waited_for_once_until_it_answers_again(
-    dsn: str, database: Database
+    dsn: str, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with nodes(dsn, database, 2) as (asker, busy):
+        monkeypatch.setattr(index_messenger, "ANSWER_WITHIN_S", ASKED_FOR_S)
         busy.page.count_answered()
         assert await wait_until_indexed(asker.progress, within_s=10), "it is answered from what there is"
         assert asker.messenger.silent == {1}

@@ -29,6 +29,8 @@ STUDIES = 30
 class Caught:
     """Progress of an index that has caught up, or of one that never does."""
 
+    others = None
+
     def __init__(self) -> None:
         self.page, self.is_behind = self, False
 
