@@ -21,34 +21,38 @@ _GROWTH_DAYS: Final = 30
 
 
 # A study that has grown since it was copied, or whose copying has begun, is counted by its instances; all others by their rows.
+# LATERAL, or there would be one join of all instances with all copies: there may be a hundred million of both.
 _STORES: Final = """
     WITH whole AS (SELECT y.study_instance_uid, y.store, y.instances, y.stored_bytes FROM study_copies y
         JOIN studies s ON s.study_instance_uid = y.study_instance_uid WHERE y.instances = s.number_of_instances),
     begun AS (SELECT study_instance_uid, store FROM study_copies
         UNION SELECT study_instance_uid, to_store FROM tier_moves WHERE begun_at IS NOT NULL AND state <> 'done'),
-    part AS (SELECT b.study_instance_uid, b.store FROM begun b LEFT JOIN whole w ON w.study_instance_uid = b.study_instance_uid
-        AND w.store = b.store WHERE w.store IS NULL AND b.store NOT IN ('', 'online'))
+    part AS MATERIALIZED (SELECT b.study_instance_uid, b.store FROM begun b
+        LEFT JOIN whole w ON w.study_instance_uid = b.study_instance_uid AND w.store = b.store
+        WHERE w.store IS NULL AND b.store NOT IN ('', 'online'))
     SELECT store, sum(studies)::bigint, sum(instances)::bigint, sum(bytes)::bigint FROM (
         SELECT store, count(*) AS studies, sum(instances) AS instances, sum(stored_bytes) AS bytes FROM whole GROUP BY store
         UNION ALL
-        SELECT p.store, 0, count(*), sum(c.stored_bytes) FROM part p
-            JOIN studies s ON s.study_instance_uid = p.study_instance_uid JOIN series e ON e.study = s.id
-            JOIN instances i ON i.series = e.id JOIN object_copies c ON c.sop_instance_uid = i.sop_instance_uid
-                AND c.object_digest = i.digest AND c.store = p.store GROUP BY p.store) counted
+        SELECT p.store, 0, sum(t.instances), sum(t.bytes) FROM part p CROSS JOIN LATERAL (
+            SELECT count(*) AS instances, sum(c.stored_bytes) AS bytes FROM studies s JOIN series e ON e.study = s.id
+                JOIN instances i ON i.series = e.id JOIN object_copies c ON c.sop_instance_uid = i.sop_instance_uid
+                    AND c.object_digest = i.digest AND c.store = p.store
+                WHERE s.study_instance_uid = p.study_instance_uid) t WHERE t.instances > 0 GROUP BY p.store) counted
     GROUP BY store ORDER BY store"""
 
 # The same the other way round: only a study that was recalled, has grown, or left in part may have something online.
 _ONLINE: Final = """
+    WITH part AS MATERIALIZED (SELECT s.id FROM studies s LEFT JOIN study_storage u ON u.study_instance_uid = s.study_instance_uid
+        WHERE s.availability <> 'ONLINE' AND (u.recalled_at IS NOT NULL
+            OR NOT EXISTS (SELECT FROM study_copies y WHERE y.study_instance_uid = s.study_instance_uid
+                AND y.instances = s.number_of_instances AND NOT y.some_online)))
     SELECT sum(studies)::bigint, coalesce(sum(instances), 0)::bigint, coalesce(sum(bytes), 0)::bigint FROM (
         SELECT count(*) AS studies, sum(number_of_instances) AS instances, sum(size_bytes) AS bytes FROM studies
             WHERE availability = 'ONLINE'
         UNION ALL
-        SELECT 0, count(*), sum(i.size_bytes) FROM studies s
-            LEFT JOIN study_storage u ON u.study_instance_uid = s.study_instance_uid
-            JOIN series e ON e.study = s.id JOIN instances i ON i.series = e.id
-            WHERE s.availability <> 'ONLINE' AND i.availability = 'ONLINE' AND (u.recalled_at IS NOT NULL
-                OR NOT EXISTS (SELECT FROM study_copies y WHERE y.study_instance_uid = s.study_instance_uid
-                    AND y.instances = s.number_of_instances AND NOT y.some_online))) counted"""
+        SELECT 0, sum(t.instances), sum(t.bytes) FROM part p CROSS JOIN LATERAL (
+            SELECT count(*) AS instances, sum(i.size_bytes) AS bytes FROM series e JOIN instances i ON i.series = e.id
+                WHERE e.study = p.id AND i.availability = 'ONLINE') t) counted"""
 
 
 class PlaceFigures(Struct, frozen=True):

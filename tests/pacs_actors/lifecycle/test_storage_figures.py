@@ -14,6 +14,7 @@ import pytest
 from config.settings import DatabaseSettings
 from pacs_actors.archive.figures import Figures
 from pacs_actors.database import Database
+from pacs_actors.lifecycle import storage_figures
 from pacs_actors.lifecycle.moves import Move, Moves, Order
 from pacs_actors.lifecycle.storage_figures import StorageFigures, forecast
 
@@ -93,6 +94,45 @@ async def test_the_outlook_has_room_as_it_is_and_growth_of_the_last_month(
     assert (await figures.outlook()).full_on is not None, "believed for a while"
     kept = await StorageFigures(database, tmp_path, free * 2).outlook()
     assert kept.free_bytes == 0, "the reserve is no room"
+
+
+async def test_figures_of_where_studies_are_never_read_all_instances(database: Database) -> None:
+    """Nor all copies: of nine hundred studies that are elsewhere three are looked at one by one."""
+    await execute(
+        database,
+        "INSERT INTO patients (patient_id) VALUES ('P')",
+        """INSERT INTO studies (patient, study_instance_uid, received_at, availability, number_of_instances)
+            SELECT id, '1.2.' || n, now(), 'OFFLINE', 10 FROM patients, generate_series(1, 900) n""",
+        "INSERT INTO series (study, series_instance_uid, availability) SELECT id, '1.3.' || id, 'OFFLINE' FROM studies",
+        """INSERT INTO instances (series, sop_instance_uid, sop_class_uid, transfer_syntax_uid, object_key, slot, batch, size_bytes,
+                data_offset, digest, availability, source, received_at)
+            SELECT id, '1.4.' || id || '.' || n, '1.2', '1.2', id || '/' || n, 0, 1, 100, 0, '\\x00', 'OFFLINE', 'A', now()
+            FROM series, generate_series(1, 10) n""",
+        """INSERT INTO object_copies (sop_instance_uid, object_digest, store, key, transfer_syntax_uid, stored_bytes,
+                stored_digest, verified_at)
+            SELECT sop_instance_uid, digest, 'vault', md5(object_key), '1.2', 50, digest, now() FROM instances""",
+        """INSERT INTO study_copies (study_instance_uid, store, instances, stored_bytes)
+            SELECT study_instance_uid, 'vault', CASE WHEN id <= 3 THEN 9 ELSE 10 END, 500 FROM studies""",
+        """UPDATE instances i SET availability = 'ONLINE' FROM series e
+            WHERE e.id = i.series AND e.study = 1 AND i.sop_instance_uid LIKE '%.1'""",
+        """INSERT INTO tier_moves (study_instance_uid, to_store, why, begun_at, state)
+            VALUES ('1.2.9', 'empty', 'a', now(), 'failed')""",
+        "ANALYZE",
+    )
+
+    async def plans(connection: asyncpg.Connection) -> str:
+        steps = list[str]()
+        for statement in (storage_figures._ONLINE, storage_figures._STORES):
+            steps += [row[0] for row in await connection.fetch(f"EXPLAIN (COSTS OFF) {statement}")]
+        return "\n".join(steps)
+
+    plan = await database.run(plans)
+    assert "Seq Scan on instances" not in plan and "Seq Scan on object_copies" not in plan, plan
+    places = (await StorageFigures(database, Path("/"), 0).read()).places
+    assert [(one.store, one.studies, one.instances, one.size_bytes) for one in places] == [
+        ("online", 0, 1, 100),
+        ("vault", 897, 9000, 450_000),
+    ]
 
 
 @pytest.mark.parametrize(
