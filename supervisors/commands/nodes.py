@@ -92,8 +92,11 @@ def run_adopt(arguments: argparse.Namespace) -> int:
     settings = settings_from(arguments)
     import trio
 
+    from pacs_actors.audit import events, trail
+    from pacs_actors.audit.audit import made
     from pacs_actors.nodes import NumberTaken, adopt
     from protocols.errors import ConfigError
+    from protocols.messages.audit import Actor, Details
     from supervisors.database_access import on_connection
     from supervisors.node import own_data_folder
     from supervisors.node_number import check_folder, folder_identity
@@ -108,7 +111,13 @@ def run_adopt(arguments: argparse.Namespace) -> int:
         identity = folder_identity(data)
 
         async def unit(connection: asyncpg.Connection[Any]) -> datetime | None:
-            return await adopt(connection, node, identity)
+            async with connection.transaction():
+                owner_seen = await adopt(connection, node, identity)
+                if owner_seen is None:
+                    told: Details = {"what": "node_adopted", "node": node, "folder": identity}
+                    by = Actor(user_name(), "command")
+                    await trail.append(connection, made(events.STORAGE_ASKED, by, told))
+                return owner_seen
 
         alive = trio.run(on_connection, settings, unit)
     if alive is not None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
+import asyncpg
 import pytest
 
 from config.settings import DatabaseSettings, ServerSettings, Settings
@@ -12,6 +15,7 @@ from pacs_actors import migrations
 from pacs_actors.database import Database
 from pacs_actors.nodes import EMBEDDED, Nodes, NumberTaken, adopt
 from protocols.errors import ConfigError
+from supervisors import cli
 from supervisors.node_number import check_folder, check_number, folder_identity
 from tests.postgres_fixture import Server, postgres
 
@@ -88,6 +92,28 @@ async def test_a_restored_folder_gets_the_number_once_its_owner_is_gone(nodes: N
         await nodes.claim(0, "aa")
     await nodes.seen(0)
     assert await nodes.is_alive(0)
+
+
+def test_who_gave_a_number_to_another_folder_is_in_the_audit(
+    dsn: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def ask(statement: str) -> list[asyncpg.Record]:
+        connection: asyncpg.Connection[Any] = await asyncpg.connect(dsn)
+        try:
+            await migrations.migrate(connection)
+            return await connection.fetch(statement)
+        finally:
+            await connection.close()
+
+    told = "SELECT details ->> 'node', details ->> 'folder' FROM audit_events WHERE details ->> 'what' = 'node_adopted'"
+    asyncio.run(ask("INSERT INTO archive_nodes (node, folder) VALUES (4, 'aa')"))
+    words = ["nodes", "adopt", "--data", str(tmp_path), "--server.node", "4", "--database.url", dsn]
+    assert cli.main(words) != 0, "its owner is alive"
+    assert asyncio.run(ask(told)) == []
+    asyncio.run(ask("UPDATE archive_nodes SET seen_at = now() - interval '1 minute'"))
+    assert cli.main(words) == 0, capsys.readouterr()
+    [(node, folder)] = asyncio.run(ask(told))
+    assert (node, folder) == ("4", folder_identity(tmp_path))
 
 
 async def test_the_number_is_asked_for_at_the_start_if_the_database_answers(nodes: Nodes, dsn: str) -> None:
