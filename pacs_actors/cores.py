@@ -1,8 +1,8 @@
 """Which cores a worker runs on.
 
 Its Trio loop and the thread that packs what the loop receives hand every image to each other, and Python lets one of them run at a
-time. On one core they do so without waking another core, and twice as many objects share a write. All its other threads and
-processes go where there is room.
+time. On one core they do so without waking another core, and twice as many objects share a write. Its pools' threads, the
+database's and its processes go where there is room; the few that ``trio.to_thread`` starts stay.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""The lifecycle's part of a worker's tree: tier stores, recaller, tier movers, replicator, and in the first worker scheduler,
-node keeper and store watch."""
+"""The lifecycle's part of a worker's tree: tier stores, recaller, index messenger, tier movers, replicator, and in the first worker
+scheduler, node keeper, store watch, copy scrubber and prefetcher."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@
     ├── index messenger    if other nodes may share the database
     ├── tier movers        if there are tier stores
     ├── replicator         if some get every object
-    ├── node keeper, lifecycle scheduler, store watch, prefetcher: in the first worker
+    ├── node keeper, lifecycle scheduler, store watch, copy scrubber, prefetcher: in the first worker
     ├── scrubber
     └── reconciler
 
