@@ -22,6 +22,12 @@ _OF_INSTANCES: Final = """
     FROM object_copies c JOIN instances i ON i.sop_instance_uid = c.sop_instance_uid AND i.digest = c.object_digest
     JOIN series e ON e.id = i.series JOIN studies s ON s.id = e.study WHERE c.store = $1"""
 
+# Both bounds bound the index, in a plan that is made once for all values, too: behind the last key there may be all others.
+_NOTED: Final = """
+    SELECT key, sop_instance_uid FROM object_copies WHERE store = $1 AND key > $2 AND key <= $3
+        AND left(key, 32) >= left($2, 32) AND left(key, 32) <= left($3, 32) ORDER BY left(key, 32), key LIMIT $4"""
+_BEHIND_ALL: Final = "~"
+
 
 class Due(Struct, frozen=True):
     """A copy of an instance that the index has."""
@@ -80,12 +86,7 @@ class CopyChecks:
         """Keys in the book, with their SOP Instance UIDs, behind one key and not behind another. upto: "": to the end"""
 
         async def unit(connection: asyncpg.Connection) -> list[tuple[str, str]]:
-            rows = await connection.fetch(
-                """SELECT key, sop_instance_uid FROM object_copies WHERE store = $1 AND key > $2
-                    AND left(key, 32) >= left($2, 32) AND ($3 = '' OR left(key, 32) <= left($3, 32) AND key <= $3)
-                ORDER BY left(key, 32), key LIMIT $4""",
-                store, after, upto, most,
-            )  # fmt: skip
+            rows = await connection.fetch(_NOTED, store, after, upto or _BEHIND_ALL, most)
             return [(row[0], row[1]) for row in rows]
 
         return await self._database.run(unit, within_s=_WITHIN_S)

@@ -8,11 +8,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 
 from pacs_actors.archive.catalogue import Catalogue
 from pacs_actors.archive.objects.interface import ObjectFile
 from pacs_actors.archive.transcoder import Transcoder
+from pacs_actors.lifecycle import copy_checks
 from pacs_actors.lifecycle.carrier import Carrier
 from pacs_actors.lifecycle.copies import Form
 from pacs_actors.lifecycle.copy_adoptions import CopyAdoptions
@@ -333,6 +335,22 @@ async def test_what_only_the_store_or_only_the_book_knows_is_told(
     assert await compared(archive) == ([], {})
     rows = await archive.sql("SELECT count(*) FROM object_copies WHERE store = $1", NEAR)
     assert rows == [(4,)]
+
+
+async def test_the_book_is_read_from_one_key_to_another_and_no_further(archive: Archive) -> None:
+    async def plan(connection: asyncpg.Connection) -> str:
+        async with connection.transaction():
+            await connection.execute(
+                "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off"
+            )
+            await connection.execute(f"PREPARE noted (text, text, text, integer) AS {copy_checks._NOTED}")
+            rows = await connection.fetch("EXPLAIN (COSTS OFF) EXECUTE noted ('nas', '1/2', '2/3', 1000)")
+            await connection.execute("DEALLOCATE noted")
+        return "\n".join([row[0] for row in rows])
+
+    steps = await archive.database.run(plan)
+    (bounds,) = (line for line in steps.splitlines() if "Index Cond" in line)
+    assert "store = $1" in bounds and ">=" in bounds and "<=" in bounds, steps
 
 
 async def test_the_last_copy_that_is_gone_stays_noted(archive: Archive) -> None:
