@@ -95,7 +95,8 @@ def pick(backups: Sequence[Manifest], at: str | None) -> Manifest:
 def superfluous(backups: Sequence[Manifest], verified: Mapping[str, bool], keep_full: int) -> list[Manifest]:
     """What may be deleted so that each archive's newest ``keep_full`` chains stay: whole chains, youngest members first.
 
-    The chain of the newest full backup that was verified stays in any case; so does what builds on something unknown.
+    The chain of the newest full backup that was verified stays in any case; so does the newest chain that lacked nothing once, for
+    what others lack may be there only; and what builds on something unknown.
     """
     going: list[Manifest] = []
     ordered = in_order(backups)
@@ -105,6 +106,9 @@ def superfluous(backups: Sequence[Manifest], verified: Mapping[str, bool], keep_
         fulls = [one for one in own if one.kind == "full"]
         kept = {one.id for one in fulls[-max(1, keep_full) :]}
         kept |= {one.id for one in [one for one in fulls if verified.get(one.id)][-1:]}
+        complete = {roots[one.id] for one in own if not one.missing}
+        whole = [one for one in fulls if one.id in complete]
+        kept |= {one.id for one in ([one for one in whole if verified.get(one.id)] or whole)[-1:]}
         going += [one for one in own if (root := roots[one.id]) is not None and root not in kept]
     return in_order(going)[::-1]
 

@@ -20,14 +20,20 @@ KINDS: dict[str, Kind] = {"f": "full", "i": "incremental", "d": "differential"}
 
 
 def made(
-    name: str, parent: str | None = None, *, archive: str = "a", hour: int = 0, key: str = ""
+    name: str,
+    parent: str | None = None,
+    *,
+    archive: str = "a",
+    hour: int = 0,
+    key: str = "",
+    missing: int = 0,
 ) -> Manifest:
     """name: f1, i2…: kind and sequence"""
     return Manifest(
         id=name, sequence=int(name[1:]), kind=KINDS[name[0]], parent=parent, archive=archive, program="0",
         began="", finished=f"2026-11-21T{hour or int(name[1:]):02}:00:00+00:00", key_check=key,
         index=Index("physical", parent, "1", 18), changes_from=0, marks={}, newest={}, containers={}, streams={},
-        objects=0, size_bytes=0,
+        objects=0, size_bytes=0, missing=missing,
     )  # fmt: skip
 
 
@@ -117,6 +123,15 @@ def test_the_last_verified_full_backup_stays() -> None:
     assert superfluous([*CHAIN, F6, I7], {"f1": True, "f6": False}, 1) == []
     assert superfluous([F1, F6], {}, 1) == [F1]
     assert superfluous([F1], {}, 0) == []
+
+
+def test_the_last_chain_that_lacked_nothing_stays_however_many_that_lack_something_follow() -> None:
+    f6, f8 = made("f6", missing=3), made("f8", missing=1)
+    verified = {"f1": True, "f6": True, "f8": True}
+    assert ids(superfluous([F1, I2, f6, f8], verified, 1)) == ["f6"]
+    filled_up = made("i9", "f8")
+    assert ids(superfluous([F1, I2, f6, f8, filled_up], verified, 1)) == ["f6", "i2", "f1"]
+    assert ids(superfluous([f6, f8], verified, 1)) == ["f6"], "none is whole: then they are alike"
 
 
 def test_another_archives_backups_do_not_count() -> None:
