@@ -145,11 +145,12 @@ class ReplicatorBook:
         return await self.database.run(unit, within_s=_WITHIN_S)
 
     async def lags(self) -> list[Lag]:
-        """Of all slots and stores of the archive, those of dead nodes too."""
+        """Of all slots and stores of the archive, those of dead nodes too; of forgotten ones none, whatever they still say."""
 
         async def unit(connection: asyncpg.Connection) -> list[Lag]:
             rows = await connection.fetch(
-                "SELECT slot, store, waiting, oldest, problem, looked_at FROM replication WHERE NOT patrol ORDER BY store, slot"
+                """SELECT slot, store, waiting, oldest, problem, looked_at FROM replication WHERE NOT patrol AND slot / 100 <> ALL (
+                    SELECT node FROM archive_nodes WHERE forgotten_at IS NOT NULL) ORDER BY store, slot"""
             )
             return [Lag(*row) for row in rows]
 

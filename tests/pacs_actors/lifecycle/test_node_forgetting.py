@@ -19,6 +19,7 @@ from pacs_actors.lifecycle import node_forgetting
 from pacs_actors.lifecycle.backup import changes
 from pacs_actors.lifecycle.moves import ONLINE, REHOMING
 from pacs_actors.lifecycle.node_forgetting import CannotForget
+from pacs_actors.lifecycle.replicator_book import ReplicatorBook
 from pacs_actors.nodes import Nodes, NumberForgotten, adopt
 from protocols.errors import Unavailable
 from protocols.messages.audit import Actor
@@ -95,6 +96,15 @@ async def test_what_comes_back_to_another_node_stays_there(archive: Archive) -> 
     for uid in UIDS[:2]:
         assert await archive.online.verify((await archive.held(uid)).key)
     assert await archive.sql("SELECT recalled_at FROM study_storage") == [(None,)], "nobody has recalled it"
+
+
+async def test_nobody_waits_for_copies_that_it_was_to_make(archive: Archive) -> None:
+    book = ReplicatorBook(archive.database)
+    await forget(archive)
+    for slot in (0, 700):  # it was cut off, and has not heard of it yet
+        await book.stretch(slot, NEAR, 1)
+        await book.note_lag(slot, NEAR, "")
+    assert [lag.slot for lag in await book.lags()] == [0]
 
 
 async def test_nobody_is_asked_to_remove_what_went_with_its_node(archive: Archive) -> None:
