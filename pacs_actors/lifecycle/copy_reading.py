@@ -27,7 +27,7 @@ from pacs_actors.threads import NativePool
 from protocols.dataset.part10 import PREAMBLE_BYTES, parse_prefix
 from protocols.dataset.record import IndexEntry, ScannedInstance, StoredObject
 from protocols.dataset.scan import scan
-from protocols.errors import CannotUnderstand
+from protocols.errors import CannotUnderstand, DataSetMismatch
 
 _PIECE_BYTES: Final = 1024 * 1024
 _FORMS: Final[dict[str, Form]] = {suffix: form for form, suffix in SUFFIX.items()}
@@ -125,7 +125,10 @@ class CopyReader:
         raise CannotUnderstand("another object than its key says")
 
     async def _looked_at(self, file: _Landing) -> tuple[str, IndexEntry]:
-        return await self._threads.run(self._look, file)
+        try:
+            return await self._threads.run(self._look, file)
+        except DataSetMismatch as why:
+            raise CannotUnderstand(str(why)) from None
 
     def _look(self, file: _Landing) -> tuple[str, IndexEntry]:
         head = os.pread(file.fd, _PIECE_BYTES, 0)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import asyncpg
 import pytest
+from xxhash import xxh3_128_digest
 
 from pacs_actors.archive.catalogue import Catalogue
 from pacs_actors.archive.objects.interface import ObjectFile
@@ -25,12 +28,13 @@ from pacs_actors.lifecycle.copy_reading import CopyReader
 from pacs_actors.lifecycle.packing import pack
 from pacs_actors.lifecycle.recoding import Recoder
 from pacs_actors.lifecycle.reconciling import Trouble
-from pacs_actors.lifecycle.stores.copy_keys import object_key, told_by
+from pacs_actors.lifecycle.stores.copy_keys import Compression, object_key, told_by
 from tests.pacs_actors.lifecycle.moving import FAR, NEAR, STUDY, Archive, damage, open_archive
 from tests.stored_objects import StoredObject
 
 UIDS = ("1.2.3.4.1", "1.2.3.4.2", "1.2.3.4.3")
 TIERS: dict[str, Any] = {NEAR: "nearline", FAR: "archive"}
+COMPRESSIONS: tuple[Compression, ...] = ("", "gz", "zst", "lz4")
 EVERYTHING = "instances, series, studies, patients, archive_totals, ingest_mark, object_copies, study_copies, study_storage"
 
 
@@ -216,6 +220,36 @@ async def test_what_is_not_what_its_key_says_is_told_and_left_alone(archive: Arc
     assert await archive.sql("SELECT count(*) FROM instances") == [(1,)]
 
 
+async def test_whatever_lies_in_a_store_under_keys_of_objects_ends_no_search(archive: Archive) -> None:
+    await archive.store(UIDS[0])
+    await archive.moved("online", NEAR)
+    (copy,) = archive.copies_in(NEAR)
+    good, chance = copy.read_bytes(), Random(7)
+    await forget_everything(archive)
+    strange = [
+        b"",
+        bytes(132),
+        good[:128],
+        chance.randbytes(700),
+        bytes(128) + b"DICM" + chance.randbytes(700),
+    ]
+    for _ in range(60):
+        spoilt = bytearray(good[: chance.randrange(132, len(good))] if chance.random() < 0.3 else good)
+        for _ in range(4):
+            spoilt[chance.randrange(128, len(spoilt))] = chance.randrange(256)
+        strange.append(bytes(spoilt))
+    for number, content in enumerate(strange):
+        for compression in COMPRESSIONS:
+            digest = xxh3_128_digest(content[128:])
+            packed = gzip.compress(content) if compression == "gz" else content
+            (copy.parent / Path(object_key(STUDY, f"1.9.{number}", digest, compression)).name).write_bytes(
+                packed
+            )
+    near, _ = await searched(archive)
+    assert near.problem == "" and near.copies == 1
+    assert len(near.unusable) == 4 * len(strange)
+
+
 async def test_a_copy_of_other_bytes_than_the_index_has_is_told(archive: Archive) -> None:
     await archive.store(UIDS[0])
     held = await archive.held(UIDS[0])
@@ -269,7 +303,7 @@ async def test_another_nodes_search_gives_keys_of_its_own(archive: Archive) -> N
 
 
 def test_only_keys_of_objects_tell_of_objects() -> None:
-    for compression in ("", "gz", "zst", "lz4"):
+    for compression in COMPRESSIONS:
         assert told_by(object_key("1.2", "1.2.3", b"x" * 16, compression)) == (b"x" * 16, compression)
     whole = object_key("1.2", "1.2.3", b"x" * 16)
     for other in (
