@@ -31,6 +31,14 @@ _QUARANTINE: Final = "quarantine/"
 _WITHIN_S: Final = 600.0
 _READ_WITHIN_S: Final = 600.0
 
+# From folder to folder, not from row to row: a slot may have millions.
+_BATCHES: Final = """
+    WITH RECURSIVE b (batch) AS (SELECT min(batch) FROM instances WHERE slot = $1 AND batch >= $2
+        UNION ALL SELECT (SELECT min(i.batch) FROM instances i WHERE i.slot = $1 AND i.batch > b.batch) FROM b
+        WHERE b.batch IS NOT NULL)
+    SELECT batch FROM b WHERE EXISTS (SELECT FROM instances i WHERE i.slot = $1 AND i.batch = b.batch AND i.availability = 'ONLINE')
+    ORDER BY 1"""
+
 
 class ArchiveObjects:
     """own: of this node's folder; node: its number; stores: by name, in the order in which they are asked"""
@@ -57,12 +65,7 @@ class ArchiveObjects:
     def batches(self, slot: int, at_least: int = 0) -> list[int]:
         if self.is_own(slot):
             return self._own.batches(slot, at_least)
-        rows = self._ask(
-            _fetched(
-                "SELECT DISTINCT batch FROM instances WHERE slot = $1 AND batch >= $2 AND availability = 'ONLINE' ORDER BY 1",
-                slot, at_least,
-            )
-        )  # fmt: skip
+        rows = self._ask(_fetched(_BATCHES, slot, at_least))
         return [row[0] for row in rows]
 
     def keys(self, slot: int, batch: int) -> list[str]:
