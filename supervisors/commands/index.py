@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from supervisors.options import Commands, add_json_option, add_settings_options, print_json, settings_from
@@ -48,7 +49,8 @@ def run_rebuild(arguments: argparse.Namespace) -> int:
     from supervisors.node import FolderInUse
 
     logs.configure("warning", "index rebuild")
-    data = with_objects(settings.server.data)
+    # A disk that is lost as a whole may have had copies of everything in stores.
+    data = Path(settings.server.data).absolute() if settings.stores else with_objects(settings.server.data)
 
     def tell(indexed: int) -> None:
         if sys.stderr.isatty():

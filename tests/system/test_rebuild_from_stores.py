@@ -81,6 +81,21 @@ def test_studies_that_are_only_in_stores_survive_the_loss_of_the_database(site: 
     assert downloads(server, coded) | downloads(server, far) | downloads(server, here) == was
 
 
+def test_what_has_copies_survives_the_loss_of_the_whole_disk(site: Site) -> None:
+    server, _ = site
+    far = stored(server)
+    was = downloads(server, far)
+    moved(server, far, "online", NEAR)
+    assert server.stop() == 0
+    shutil.rmtree(server.data)
+
+    done = rebuild(site)
+    assert (done["indexed"], [one["instances"] for one in done["stores"]]) == (0, [3, 0])
+    server.start()
+    server.status()
+    assert downloads(server, far) == was
+
+
 def reconcile(site: Site) -> Any:
     server, config = site
     done = subprocess.run(

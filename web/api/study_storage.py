@@ -155,7 +155,14 @@ class _Desk:
             study, asked.labels, asked.workflow_state, asked.patient_class
         ):
             raise NotFound
-        await self._audit.storage_asked(request.actor, "label", study, labels=" ".join(asked.labels))
+        await self._audit.storage_asked(
+            request.actor,
+            "label",
+            study,
+            labels=" ".join(asked.labels),
+            workflow_state=asked.workflow_state,
+            patient_class=asked.patient_class,
+        )
         return Answer(204)
 
     async def _seen(self, request: Request) -> str:
