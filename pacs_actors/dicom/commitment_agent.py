@@ -77,7 +77,9 @@ class CommitmentAgent:
         while True:
             self._news = trio.Event()
             try:
-                due = await self.book.take_due(_AT_ONCE, list(self._asked), lease_s=_REPORT_WITHIN_S + _LEASE_SLACK_S)
+                due = await self.book.take_due(
+                    _AT_ONCE, list(self._asked), lease_s=_REPORT_WITHIN_S + _LEASE_SLACK_S
+                )
             except Unavailable:
                 due = []
             async with trio.open_nursery() as nursery:
