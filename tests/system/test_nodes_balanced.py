@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -22,7 +21,7 @@ from tests.postgres_fixture import shared_server
 from tests.system import peers
 from tests.system.nodes import found, node, study_of
 from tests.system.server import ADMIN_PASSWORD, Server, free_port, running
-from tests.system.test_proxy import await_port
+from tests.system.test_proxy import await_port, end
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 _STREAM = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
@@ -87,12 +86,7 @@ class Balancer:
             await_port(self.port, process, self.folder / "output")
             yield
         finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            end(process)
 
     def client(self, last: int) -> httpx.Client:
         """A browser at 127.0.0.<last>."""

@@ -140,12 +140,16 @@ def proxy(
             await_port(port, process, folder / "output")
             yield Proxy(server, port, plain_port, authority)
         finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            end(process)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def await_port(port: int, process: subprocess.Popen[bytes], output: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,24 +15,13 @@ from pacs_actors.archive.objects.filesystem import FileSystem
 from pacs_actors.archive.objects.gone_list import GoneList
 from pacs_actors.archive.objects.keys import ObjectMissing, packed_key, place_of
 from pacs_actors.archive.objects.local import LocalObjectStore
-from tests.stored_objects import SEGMENTS
 
-from . import helpers
 from .helpers import data_set, open_store, put
 from .test_crashes import DyingDisk, died_in_child
 
 SIZE_BYTES = 200_000
 
-
-@pytest.fixture(autouse=True)
-def segments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(helpers, "LAYOUT", SEGMENTS)
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[LocalObjectStore]:
-    async with open_store(tmp_path) as opened:
-        yield opened
+pytestmark = pytest.mark.usefixtures("segments")
 
 
 async def put_many(store: LocalObjectStore, count: int) -> list[str]:

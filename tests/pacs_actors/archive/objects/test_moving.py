@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -16,24 +16,13 @@ from pacs_actors.archive.objects.reading import is_intact
 from pacs_actors.archive.objects.records import remains, walk
 from protocols.dataset.part10 import read_record
 from protocols.errors import OutOfResources
-from tests.stored_objects import SEGMENTS
 
-from . import helpers
 from .helpers import FailingDisk, data_set, files_below, open_store, put
 from .test_crashes import DyingDisk, died_in_child
 
 UID = "1.2.840.99.1"
 
-
-@pytest.fixture(autouse=True)
-def segments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(helpers, "LAYOUT", SEGMENTS)
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[LocalObjectStore]:
-    async with open_store(tmp_path) as opened:
-        yield opened
+pytestmark = pytest.mark.usefixtures("segments")
 
 
 async def put_many(store: LocalObjectStore, count: int) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -23,16 +22,7 @@ from .helpers import data_set, files_below, open_store, put, scan, whole
 
 UID = "1.2.840.99.1"
 
-
-@pytest.fixture(autouse=True)
-def segments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(helpers, "LAYOUT", SEGMENTS)
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[LocalObjectStore]:
-    async with open_store(tmp_path) as opened:
-        yield opened
+pytestmark = pytest.mark.usefixtures("segments")
 
 
 async def put_many(store: LocalObjectStore, count: int, payload_bytes: int = 5000) -> list[str]:
