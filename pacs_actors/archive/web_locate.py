@@ -60,9 +60,8 @@ class WebLocator:
             found = entry[1]
             fits = found.series_instance_uid == series and found.study_instance_uid == study
             return found if fits else None
-        behind = (
-            self._progress.may_be_behind
-        )  # asked before the look: what the look misses may be indexed while it goes on
+        # Asked before the look: what the look misses may be indexed while it goes on.
+        behind = self._progress.may_be_behind
         rows = await self._look(scope, study, series, instance, now)
         if not rows and behind:
             await wait_until_indexed(self._progress, within_s=self._catch_up_s)
